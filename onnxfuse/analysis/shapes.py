@@ -1,0 +1,399 @@
+"""Shapes, element types and small contents of the values of a graph, inferred when they are asked for.
+
+    shapes = Shapes(model)
+    shapes.shape(value)         # (Symbol N, 6, 197, 197)
+    shapes.dim_values(target)   # (Symbol N, 197, 384): what a Reshape target holds
+
+Only what a model must obey counts as known: the declarations of its inputs, its constants, and what follows from them.
+The shapes that it declares for outputs and intermediate values prove nothing (exporters get them wrong, and runtimes
+only warn), so they are not read. What is claimed holds in every run that succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
+
+import numpy as np
+import onnx
+import onnx.defs
+import onnx.helper
+import onnx.numpy_helper
+import onnx.shape_inference
+import onnx_ir as ir
+
+from onnxfuse.analysis import INTEGERS, Contents, Dim, Dims, Info, NodeView, Symbol, broadcast, with_symbols
+from onnxfuse.analysis.ops import facts_of
+from onnxfuse.analysis.shape_values import DIM_RULES, constant_contents, node_contents
+from onnxfuse.errors import ModelError
+
+__all__ = ["Dim", "Shapes", "Symbol"]
+
+logger = logging.getLogger("onnxfuse")
+
+
+class Shapes:
+    """Shapes, element types and small contents of the values of one model.
+
+    Nothing is inferred before it is asked for, and nothing twice: what is found is kept by the identity of the value.
+    So new nodes with new values may join the graph at any time. After a change that alters what an existing value
+    holds (another input shape, an attribute edited in place) call `clear()`.
+
+    A dim that is not known is a `Symbol` that belongs to the value it first appears in; `x` and `Relu(x)` share it.
+    Unknown are the formal inputs of Loop and Scan bodies and of functions, the results of custom operators and of
+    calls of functions, and a graph input that is at the same time a graph output: onnx_ir keeps only how the output
+    is declared.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        """Nothing is inferred yet.
+
+        Args:
+            model: The model. It is not changed.
+        """
+        self._model = model
+        self._known: dict[ir.Value, Info] = {}
+        self._opsets: dict[ir.Graph, Mapping[str, int]] = {}
+
+    def shape(self, value: ir.Value) -> tuple[Dim, ...] | None:
+        """The shape of a value.
+
+        Args:
+            value: Any value of the model, in its main graph, a subgraph, or a function.
+
+        Returns:
+            One entry a dim; equal symbols are equal sizes. None if the rank is not known, and for what is no tensor.
+
+        Raises:
+            ModelError: The graph has a cycle.
+        """
+        return self._info(value).dims
+
+    def rank(self, value: ir.Value) -> int | None:
+        """The number of dims of a value, or None if it is not known.
+
+        Raises:
+            ModelError: The graph has a cycle.
+        """
+        dims = self._info(value).dims
+        return None if dims is None else len(dims)
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a tensor, or None: inferred, or else as the model declares it.
+
+        Raises:
+            ModelError: The graph has a cycle.
+        """
+        return self._info(value).dtype
+
+    def dim_values(self, value: ir.Value) -> tuple[Dim, ...] | None:
+        """The contents of a small integer tensor of rank 0 or 1, such as a Reshape target.
+
+        Returns:
+            One entry an element; a symbol for what is not known before run time (which need not be a size: see
+            `Symbol.nonnegative`). None for every other value, and for vectors that are too long to be shapes.
+
+        Raises:
+            ModelError: The graph has a cycle.
+        """
+        info = self._info(value)
+        if info.contents is None or info.contents.ndim > 1 or info.dtype not in INTEGERS:
+            return None
+        return tuple(info.contents.reshape(-1).tolist())
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+        self._opsets.clear()
+
+    def _info(self, value: ir.Value) -> Info:
+        known = self._known
+        if value in known:
+            return known[value]
+        stack, entered = [value], set[ir.Node]()
+        while stack:
+            current = stack[-1]
+            node = current.producer()
+            if current in known:
+                stack.pop()
+            elif node is None:
+                known[current] = self._source(current)
+            elif missing := [needed for needed in _needed(node) if needed not in known]:
+                if node in entered:
+                    raise ModelError(f"the graph has a cycle through node {node.name!r} ({node.op_type}): break it")
+                entered.add(node)
+                stack.extend(missing)
+            else:
+                self._infer(node)
+        return known[value]
+
+    def _source(self, value: ir.Value) -> Info:
+        """A value without a producer: a graph input, an initializer, or a formal input."""
+        is_main_input = value.is_graph_input() and value.graph is self._model.graph
+        tensor = value.const_value
+        if tensor is not None and (not value.is_graph_input() or (is_main_input and self._model.ir_version < 4)):
+            return _constant(value, tensor)
+        if is_main_input and not value.is_graph_output() and value.shape is not None:
+            return _finished(value, value.type, [_declared(dim) for dim in value.shape])
+        return Info(value.type)
+
+    def _infer(self, node: ir.Node) -> None:
+        version = self._version(node)
+        infos = [Info(value.type) for value in node.outputs]
+        if version is not None and not self._is_local(node):
+            if node.domain == "" and node.op_type == "If":
+                infos = self._joined(node)
+            else:
+                inputs = tuple(None if value is None else self._known[value] for value in node.inputs)
+                infos = _inferred(NodeView(node, version, inputs))
+        self._known.update(zip(node.outputs, infos, strict=True))
+
+    def _joined(self, node: ir.Node) -> list[Info]:
+        """The outputs of an If: what its branches agree on."""
+        branches = _branches(node)
+        if len(branches) != 2 or any(len(graph.outputs) != len(node.outputs) for graph in branches):
+            return [Info(value.type) for value in node.outputs]
+        infos = []
+        for value, *results in zip(node.outputs, *(graph.outputs for graph in branches), strict=True):
+            one, other = (self._known[result] for result in results)
+            dims: Dims | None = None
+            if one.dims is not None and other.dims is not None and len(one.dims) == len(other.dims):
+                dims = [dim if dim == twin else None for dim, twin in zip(one.dims, other.dims, strict=True)]
+            contents = one.contents
+            if contents is None or other.contents is None or not np.array_equal(contents, other.contents):
+                contents = None
+            infos.append(_finished(value, one.type if one.type == other.type else None, dims, contents))
+        return infos
+
+    def _is_local(self, node: ir.Node) -> bool:
+        functions = self._model.functions
+        domains = (node.domain, "ai.onnx") if node.domain == "" else (node.domain,)
+        return any((domain, node.op_type, node.overload) in functions for domain in domains)
+
+    def _version(self, node: ir.Node) -> int | None:
+        """The opset version that a node is read by; None if its domain is not imported, or it is not clear which."""
+        if node.version is not None:
+            return node.version
+        graph = node.graph
+        owners: list[ir.Graph | ir.Function] = [self._model.graph, *self._model.functions.values()]
+        if len(owners) == 1:
+            return _imported(self._model.graph.opset_imports, node.domain)
+        if graph is not None and graph not in self._opsets:
+            for owner in owners:
+                for scope in (owner.graph if isinstance(owner, ir.Function) else owner, *owner.subgraphs()):
+                    self._opsets[scope] = owner.opset_imports
+        if graph is not None and graph in self._opsets:
+            return _imported(self._opsets[graph], node.domain)
+        # A node that is not in the graph yet may go to the main graph or to a function.
+        versions = {_imported(owner.opset_imports, node.domain) for owner in owners}
+        return versions.pop() if len(versions) == 1 else None
+
+
+def _imported(opsets: Mapping[str, int], domain: str) -> int | None:
+    version = opsets.get(domain)
+    return opsets.get("ai.onnx") if version is None and domain == "" else version
+
+
+def _needed(node: ir.Node) -> list[ir.Value]:
+    """The values that those of a node follow from."""
+    needed = [value for value in node.inputs if value is not None]
+    if node.op_type == "If" and node.domain == "":
+        needed.extend(value for graph in _branches(node) for value in graph.outputs)
+    return needed
+
+
+def _branches(node: ir.Node) -> list[ir.Graph]:
+    graphs = (node.attributes.get(name) for name in ("then_branch", "else_branch"))
+    return [graph.as_graph() for graph in graphs if graph is not None and not graph.is_ref()]
+
+
+def _declared(dim: int | ir.SymbolicDim) -> Dim | None:
+    if isinstance(dim, int):
+        return dim if dim >= 0 else None
+    return Symbol("declared", dim.value) if dim.value else None
+
+
+def _finished(
+    value: ir.Value,
+    type_: ir.TypeProtocol | None,
+    dims: Dims | None,
+    contents: Contents | Callable[[Info], Contents | None] | None = None,
+) -> Info:
+    """What is known of a value, with a symbol in every place that is not."""
+    type_ = value.type if type_ is None else type_
+    if dims is None or not isinstance(type_, ir.TensorType):
+        return Info(type_)
+    whole = tuple([Symbol("dim", value=value, index=axis) if dim is None else dim for axis, dim in enumerate(dims)])
+    info = Info(type_, whole)
+    found = contents(info) if callable(contents) else contents
+    return Info(type_, whole, with_symbols(found, value, info))
+
+
+def _constant(value: ir.Value, tensor: ir.TensorProtocol) -> Info:
+    return _finished(value, ir.TensorType(tensor.dtype), tensor.shape.numpy(), constant_contents(tensor))
+
+
+def _inferred(view: NodeView) -> list[Info]:
+    node = view.node
+    if node.domain == "" and node.op_type == "Constant" and len(node.outputs) == 1:
+        for name, dtype in _CONSTANTS.items():
+            attribute = node.attributes.get(name)
+            if attribute is not None and not attribute.is_ref():
+                tensor = attribute.as_tensor() if dtype is None else ir.tensor(attribute.value, dtype)
+                return [_constant(node.outputs[0], tensor)]
+    fixed = not any(attribute.is_ref() for attribute in node.attributes.values())
+    results = _own(view, fixed=fixed) if node.domain == "" else None
+    if results is None and fixed:
+        results = _ask_onnx(view)
+    if results is None:
+        return [Info(value.type) for value in node.outputs]
+    infos = [_finished(value, *result) for value, result in zip(node.outputs[1:], results[1:], strict=True)]
+    find = (lambda info: node_contents(view, info)) if fixed and node.domain == "" else None
+    return [_finished(node.outputs[0], *results[0], find), *infos]
+
+
+_CONSTANTS: Final = {
+    "value": None,
+    "value_int": ir.DataType.INT64,
+    "value_ints": ir.DataType.INT64,
+    "value_float": ir.DataType.FLOAT,
+    "value_floats": ir.DataType.FLOAT,
+}
+
+
+Result = tuple[ir.TypeProtocol | None, Dims | None]
+"""The type and shape of one output; None for what is not known."""
+
+
+def _own(view: NodeView, *, fixed: bool) -> list[Result] | None:
+    """What our own rules find for one node, where onnx stops at the first symbol or takes long; None without a rule.
+
+    Args:
+        view: The node.
+        fixed: Its attributes are known; they are not where they refer to those of the function that it is in.
+    """
+    node, first = view.node, view.info(0)
+    facts = facts_of(node.op_type)
+    if first is None or len(node.outputs) != 1:
+        return None
+    if facts.like_first:
+        return [(first.type, first.dims)]
+    if facts.broadcasts and view.version >= 7:
+        data = view.info(1) if node.op_type == "Where" else first
+        type_ = ir.TensorType(ir.DataType.BOOL) if facts.compares else data.type if data is not None else None
+        return [(type_, broadcast([view.dims(index) for index in range(len(view.inputs))]))]
+    if not fixed:
+        return None
+    if node.op_type == "Cast":
+        return [(ir.TensorType(ir.DataType(node.attributes.get_int("to", 0))), first.dims)]
+    rule = DIM_RULES.get(node.op_type)
+    if rule is None:
+        return None
+    if node.op_type == "ConstantOfShape":
+        fill = node.attributes.get_tensor("value")
+        return [(ir.TensorType(ir.DataType.FLOAT if fill is None else fill.dtype), rule(view))]
+    return [(first.type, rule(view))]
+
+
+def _ask_onnx(view: NodeView) -> list[Result] | None:
+    """What onnx infers of one node; None for nothing."""
+    node = view.node
+    if any(
+        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
+    ):
+        return None  # the bodies of Loop, Scan and SequenceMap: their formal inputs are not known
+    schema = _schema(node.op_type, view.version, node.domain)
+    if schema is None:
+        return None
+    names: dict[Symbol, str] = {}
+    inputs = [f"i{index}" if info is not None else "" for index, info in enumerate(view.inputs)]
+    outputs = [f"o{index}" if value.name != "" else "" for index, value in enumerate(node.outputs)]
+    proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, input=inputs, output=outputs)
+    for attribute in node.attributes.values():
+        ir.serde.serialize_attribute_into(proto.attribute.add(), attribute)
+    given = [(name, info) for name, info in zip(inputs, view.inputs, strict=True) if info is not None]
+    types = {name: _encoded(info, names) for name, info in given}
+    data = {name: tensor for name, info in given if (tensor := _tensor(info)) is not None}
+    opset = onnx.OperatorSetIdProto(domain=node.domain, version=view.version)
+    try:
+        found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=[opset])
+    except Exception as error:  # onnx raises a wide variety for what it cannot infer: then nothing is known
+        logger.debug("onnx infers nothing for node %r (%s): %s", node.name, node.op_type, error)
+        return None
+    symbols = {name: symbol for symbol, name in names.items()}
+    results = [_decoded(found.get(name, onnx.TypeProto()), symbols) for name in outputs]
+    if node.op_type == "STFT" or (node.op_type == "Attention" and symbols):
+        # onnx 1.23 forgets the onesided attribute, and calculates with a symbol as if it were 0.
+        return [(type_, None) for type_, _ in results]
+    if results and results[0][1] is not None:
+        results[0] = (results[0][0], _windows(view, results[0][1]))
+    return results
+
+
+@cache
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _encoded(info: Info, names: dict[Symbol, str]) -> onnx.TypeProto:
+    if info.type is None:
+        return onnx.TypeProto()
+    proto = ir.serde.serialize_type(info.type)
+    if info.dims is not None:
+        shape = proto.tensor_type.shape
+        shape.SetInParent()
+        for dim in info.dims:
+            if isinstance(dim, int):
+                shape.dim.add(dim_value=dim)
+            else:
+                shape.dim.add(dim_param=names.setdefault(dim, f"s{len(names)}"))
+    return proto
+
+
+def _tensor(info: Info) -> onnx.TensorProto | None:
+    if info.contents is None or info.dtype is None or any(isinstance(item, Symbol) for item in info.contents.flat):
+        return None
+    return onnx.numpy_helper.from_array(info.contents.astype(info.dtype.numpy()))
+
+
+def _decoded(proto: onnx.TypeProto, symbols: Mapping[str, Symbol]) -> Result:
+    if not proto.HasField("tensor_type"):
+        held = proto.WhichOneof("value") in ("sequence_type", "optional_type", "sparse_tensor_type")
+        return ir.serde.deserialize_type_proto_for_type(proto) if held else None, None
+    tensor = proto.tensor_type
+    type_ = ir.TensorType(ir.DataType(tensor.elem_type)) if tensor.elem_type else None
+    if not tensor.HasField("shape"):
+        return type_, None
+    dims: list[Dim | None] = []
+    for dim in tensor.shape.dim:
+        known = dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
+        dims.append(symbols.get(dim.dim_param) if known is None else known)
+    return type_, dims
+
+
+def _windows(view: NodeView, dims: Dims) -> Dims:
+    """The result dims of a window that keeps its axis ("same" padding, stride 1): onnx finds them for numbers only."""
+    node, inputs = view.node, view.dims(0)
+    if node.op_type not in ("Conv", "MaxPool", "AveragePool", "LpPool") or inputs is None or len(inputs) != len(dims):
+        return dims
+    axes, attributes = len(dims) - 2, node.attributes
+    weight = view.dims(1)
+    kernel = attributes.get_ints("kernel_shape") or (weight[2:] if weight is not None else None)
+    strides = attributes.get_ints("strides") or [1] * axes
+    dilations = attributes.get_ints("dilations") or [1] * axes
+    pads = attributes.get_ints("pads") or [0] * (2 * axes)
+    mode = attributes.get_string("auto_pad", "NOTSET")
+    if kernel is None or {len(kernel), len(strides), len(dilations), len(pads) - axes} != {axes}:
+        return dims
+    result = list(dims)
+    for axis, (size, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        padding = pads[axis] + pads[axis + axes] if mode == "NOTSET" else 0
+        kept = mode.startswith("SAME") or (isinstance(size, int) and padding == dilation * (size - 1))
+        if result[axis + 2] is None and stride == 1 and kept:
+            result[axis + 2] = inputs[axis + 2]
+    return result

@@ -1,0 +1,1 @@
+"""Passes, pipelines of them, and the manager that runs one."""

@@ -1,0 +1,162 @@
+"""What a pass is."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from onnxfuse.rewriting.builder import Builder
+    from onnxfuse.rewriting.match import Facts, Match
+
+__all__ = ["Numerics", "Pass", "RewritePass", "format_options"]
+
+
+class Numerics(StrEnum):
+    """What a pass does to numbers."""
+
+    EXACT = "exact"
+    """Bit-identical for every input, NaN, infinities and -0 included."""
+    ROUNDING = "rounding"
+    """The same real function; floating-point operations are reassociated."""
+    APPROXIMATE = "approximate"
+    """Another function; only on request."""
+
+
+class Pass(ABC):
+    """A unit in a pipeline.
+
+    A pass is a frozen dataclass whose fields are its options. It is also an `onnx_ir.passes` pass (in place), so it runs in
+    anyone's pipeline; there, too, each rewrite is verified before it is put in.
+    """
+
+    name: ClassVar[str]
+    """What it is called in a pipeline: the file's name with dashes."""
+    numerics: ClassVar[Numerics]
+    """What it does to numbers."""
+
+    def __str__(self) -> str:
+        """Returns the pass with those options that differ from the defaults; `Pipeline.parse` reads it back."""
+        return self.name + format_options(self)
+
+    @property
+    def in_place(self) -> bool:
+        """True: an `onnx_ir` pass manager gets back the model it gave."""
+        return True
+
+    @property
+    def changes_input(self) -> bool:
+        """True: the model given is the model changed."""
+        return True
+
+    @property
+    def destructive(self) -> bool:
+        """False: the model given is not lost."""
+        return False
+
+    def __call__(self, model: ir.Model | ir.passes.PassResult, /) -> ir.passes.PassResult:
+        """Runs the pass on an `onnx_ir.Model`, in place, verifying each rewrite on its region.
+
+        Raises:
+            PassError: The pass broke its contract.
+        """
+        import onnx_ir as ir
+
+        _register()
+        return self.call(model.model if isinstance(model, ir.passes.PassResult) else model)
+
+    @abstractmethod
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass on `model`, in place."""
+
+
+class RewritePass(Pass):
+    """A pass that replaces regions of the graph, one after the other, until nothing more matches.
+
+    `match` looks, `rewrite` builds; the engine verifies and splices. Nothing is kept on `self` between the two.
+    """
+
+    ops: ClassVar[frozenset[str]]
+    """The op_types (of the default domain) that `match` is asked about. A model without any of them is not even opened."""
+
+    @abstractmethod
+    def match(self, node: ir.Node, facts: Facts) -> Match | None:
+        """Looks at one candidate.
+
+        Args:
+            node: A node whose op_type is in `ops`.
+            facts: What is known of the model.
+
+        Returns:
+            The region to replace (`facts.region(...)`), or None where the pattern is absent. Where the pattern is there but
+            a precondition is not met, `facts.decline(reason)` ends the call.
+        """
+
+    @abstractmethod
+    def rewrite(self, match: Match, build: Builder) -> Sequence[ir.Value]:
+        """Builds the replacement beside the graph.
+
+        Args:
+            match: What `match` returned.
+            build: Makes nodes and constants.
+
+        Returns:
+            For each of `match.outputs` the value that takes its place: a new one, or one of `match.inputs`.
+        """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass on `model`, in place.
+
+        Raises:
+            PassError: The pass broke its contract on a candidate, or does not reach its fixpoint.
+        """
+        import onnx_ir as ir
+
+        from onnxfuse.errors import PassError
+        from onnxfuse.rewriting.engine import Engine
+        from onnxfuse.verification.region import RegionVerifier
+
+        report = Engine(model, self, label=str(self), numerics=str(self.numerics), verifier=RegionVerifier()).run()
+        if report.failed:
+            raise PassError(f"{self} failed at {report.failed[0].at}: {report.failed[0].error}")
+        return ir.passes.PassResult(model, modified=bool(report.applied))
+
+
+def format_options(instance: Any) -> str:
+    """Returns `{name=value,...}` for the fields of a dataclass that differ from their defaults; empty for none."""
+    parts = []
+    for option in dataclasses.fields(instance):
+        value = getattr(instance, option.name)
+        if not option.init or not option.repr or value == option.default:
+            continue
+        parts.append(f"{option.name.replace('_', '-')}={_format_value(value)}")
+    return "{" + ",".join(parts) + "}" if parts else ""
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    plain = text != "" and all(character.isalnum() or character in "_-.+:/" for character in text)
+    return text if plain and not isinstance(value, str) or plain and not text.startswith("-") else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _register() -> None:
+    """Makes `isinstance(pass_, onnx_ir.passes.PassBase)` true."""
+    import onnx_ir as ir
+
+    ir.passes.PassBase.register(Pass)
+
+
+if "onnx_ir" in sys.modules:
+    _register()

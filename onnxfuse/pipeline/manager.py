@@ -1,0 +1,351 @@
+"""Runs pipelines: order, verification, skipping, and the report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from onnxfuse.errors import PassError, VerificationError
+from onnxfuse.model_io import ModelLike, Opened, open_model
+from onnxfuse.pipeline.base import Pass, RewritePass
+from onnxfuse.pipeline.pipeline import Pipeline, PipelineLike, Repeat
+from onnxfuse.report.records import ModelFacts, PassReport, Report
+from onnxfuse.verification.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import onnx_ir as ir
+
+    from onnxfuse.rewriting.engine import Names
+    from onnxfuse.verification.model import EvalModel
+    from onnxfuse.verification.region import RegionVerifier
+
+__all__ = ["PassManager", "Progress", "Result", "VerifyLevel", "apply", "verify"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and how much there is."""
+
+DEFAULT_BUDGET = 60.0
+
+
+class VerifyLevel(StrEnum):
+    """How much is verified; each level includes those before it."""
+
+    OFF = "off"
+    STRUCTURE = "structure"
+    REGION = "region"
+    MODEL = "model"
+
+
+class Result(NamedTuple):
+    """What `apply` returns.
+
+    Attributes:
+        model: The model, of the kind that was given (for a path: an `onnx_ir.Model`).
+        report: What was done, and what was not, and why.
+    """
+
+    model: Any
+    report: Report
+
+
+@dataclass
+class PassManager:
+    """How a pipeline is run.
+
+    Attributes:
+        pipeline: What to run.
+        verify: How much is verified.
+        exclude: Names of nodes that no rewrite may touch.
+        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the model.
+        input_data: Input sets for the whole-model check, used instead of drawn ones.
+        budget: Seconds for the whole-model check.
+        progress: Told how far the run is.
+    """
+
+    pipeline: Pipeline
+    verify: VerifyLevel = VerifyLevel.MODEL
+    exclude: Sequence[str] = ()
+    dims: Mapping[str, int] | None = None
+    input_data: Sequence[Mapping[str, np.ndarray]] | None = None
+    budget: float = DEFAULT_BUDGET
+    progress: Progress | None = None
+
+    def run(self, opened: Opened) -> Report:
+        """Runs the pipeline on an opened model, whose working copy it changes.
+
+        Raises:
+            PassError: A pass broke its contract.
+            UsageError: `dims` or `input_data` speak of what the model does not have.
+        """
+        start = time.perf_counter()
+        before = facts_of(opened)
+        run = _Run(self, opened)
+        run.members(self.pipeline.members)
+        verdict = None
+        if run.modified and self.verify is VerifyLevel.MODEL:
+            verdict = self._check(opened)
+        return Report(
+            pipeline=str(self.pipeline),
+            verify=str(self.verify),
+            passes=tuple(run.reports),
+            before=before,
+            after=facts_of_ir(opened.working_model()) if run.modified else before,
+            verdict=verdict,
+            seconds=time.perf_counter() - start,
+            version=_version(),
+        )
+
+    def _check(self, opened: Opened) -> Verdict:
+        from onnxfuse.verification.model import check_models
+
+        progress = self.progress
+        return check_models(
+            evaluable_before(opened),
+            evaluable_of(opened.working_model(), opened),
+            families="quick",
+            dims=self.dims,
+            data=self.input_data,
+            budget_s=self.budget,
+            progress=None
+            if progress is None
+            else lambda name, done, total: progress(f"whole model: {name}", done, total),
+        )
+
+
+@dataclass
+class _Run:
+    """One run of a pipeline over one model."""
+
+    manager: PassManager
+    opened: Opened
+    reports: list[PassReport] = field(default_factory=list)
+    modified: bool = False
+
+    def members(self, members: Iterable[Pass | Repeat]) -> int:
+        """Runs passes in order; returns how many rewrites were applied."""
+        applied = 0
+        for member in members:
+            if isinstance(member, Repeat):
+                for _ in range(member.max_rounds):
+                    count = self.members(member.members)
+                    applied += count
+                    if not count:
+                        break
+            else:
+                report = self._run(member)
+                self.reports.append(report)
+                applied += len(report.applied)
+        return applied
+
+    def _run(self, pass_: Pass) -> PassReport:
+        label, numerics = str(pass_), str(pass_.numerics)
+        if not isinstance(pass_, RewritePass):
+            raise PassError(f"{label} is no RewritePass: only rewrite passes can be verified as they are applied")
+        if not self.modified and not any(map(self.opened.may_contain, pass_.ops)):
+            return PassReport(label, numerics, skipped=f"the model has no {' or '.join(sorted(pass_.ops))}")
+        from onnxfuse.model_io.origin import paused_gc
+        from onnxfuse.rewriting.engine import Engine
+
+        progress = self.manager.progress
+        sessions = self._verifier.sessions if self._verifier is not None else 0
+        with paused_gc():
+            report = Engine(
+                self.opened.working_model(),
+                pass_,
+                label=label,
+                numerics=numerics,
+                verifier=self._verifier,
+                structure=self.manager.verify is not VerifyLevel.OFF,
+                names=self._names,
+                excluded=frozenset(self.manager.exclude),
+                first_index=1 + sum(len(report.applied) for report in self.reports),
+                progress=None if progress is None else lambda done, total: progress(label, done, total),
+            ).run()
+        self.modified = self.modified or bool(report.applied)
+        return replace(report, sessions=report.sessions - sessions)
+
+    @cached_property
+    def _names(self) -> Names:
+        from onnxfuse.rewriting.engine import Names
+
+        return Names(self.opened.working_model())
+
+    @cached_property
+    def _verifier(self) -> RegionVerifier | None:
+        if self.manager.verify in (VerifyLevel.OFF, VerifyLevel.STRUCTURE):
+            return None
+        from onnxfuse.verification.region import RegionVerifier
+
+        return RegionVerifier()
+
+
+def apply(
+    model: ModelLike,
+    passes: PipelineLike = "default",
+    *,
+    verify: VerifyLevel | str = VerifyLevel.MODEL,
+    skip: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dims: Mapping[str, int] | None = None,
+    input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    budget: float = DEFAULT_BUDGET,
+    progress: Progress | None = None,
+) -> Result:
+    """Runs passes over a model; each rewrite is compared with what it replaces before it is put in.
+
+    Args:
+        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`. It is not changed.
+        passes: A pipeline, as text or object; names of presets stand in it: `"default,transpose-around-softmax{axis=1}"`.
+        verify: `off`, `structure`, `region` (each rewrite on its own region), or `model` (and the whole model, once).
+        skip: Names of passes to leave out.
+        exclude: Names of nodes that no rewrite may touch.
+        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the model.
+        input_data: Input sets for the whole-model check, used instead of drawn ones.
+        budget: Seconds for the whole-model check; what it cuts is listed as not-run in the verdict.
+        progress: Called with what is being done, how much is done, and how much there is.
+
+    Returns:
+        The new model, of the kind that was given (for a path: an `onnx_ir.Model`), and the report. Where nothing matched,
+        the bytes are the same.
+
+    Raises:
+        ModelError: The model cannot be read.
+        UsageError: The pipeline, or another argument, is wrong.
+        PassError: A pass broke its contract.
+        VerificationError: The whole model gives other results than before; it carries the report.
+    """
+    pipeline = Pipeline.of(passes).without(skip)
+    opened = open_model(model)
+    manager = PassManager(pipeline, VerifyLevel(verify), exclude, dims, input_data, budget, progress)
+    report = manager.run(opened)
+    raise_on_failure(report)
+    return Result(opened.result() if report.modified else opened.unchanged(), report)
+
+
+def raise_on_failure(report: Report) -> None:
+    """Raises where a run must not give out a model.
+
+    Raises:
+        PassError: A pass broke on a candidate.
+        VerificationError: The whole-model check found a difference.
+    """
+    for pass_report in report.passes:
+        for failed in pass_report.failed:
+            raise PassError(f"{pass_report.name} failed at {failed.at}: {failed.error}")
+    if report.verdict is not None and report.verdict.status is Status.DIFFERENT:
+        raise VerificationError(f"the rewritten model differs from the original: {report.verdict.explain()}", report)
+
+
+def verify(
+    a: ModelLike,
+    b: ModelLike,
+    *,
+    dims: Mapping[str, int] | None = None,
+    input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    seed: int = 0,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Says whether two models are equivalent.
+
+    Args:
+        a: The original, of any kind that `load` takes.
+        b: The model that should do the same.
+        dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`.
+        input_data: Input sets to use instead of drawn ones.
+        seed: Of the drawn inputs.
+        budget: Seconds after which what is left is listed as not-run; None for no limit.
+        progress: Called with what is being done, how much is done, and how much there is.
+
+    Returns:
+        The verdict: `equivalent`, `different`, or `not-run` where nothing differs but something could not be decided.
+
+    Raises:
+        ModelError: One of the models cannot be read.
+        UsageError: `dims` or `input_data` speak of what the model does not have.
+    """
+    from onnxfuse.verification.model import check_models
+
+    return check_models(
+        evaluable_before(open_model(a)),
+        evaluable_before(open_model(b)),
+        families="full",
+        dims=dims,
+        data=input_data,
+        seed=seed,
+        budget_s=budget,
+        progress=progress,
+    )
+
+
+def evaluable_before(opened: Opened) -> EvalModel:
+    """Returns the model as it came, for a runtime."""
+    if opened.source is None:
+        return evaluable_of(opened.given, opened)
+    from onnxfuse.model_io.emit import emit_source, evaluable
+    from onnxfuse.verification.model import EvalModel
+
+    return EvalModel(*evaluable(emit_source(opened.source), _folder(opened.path)))
+
+
+def evaluable_of(model: ir.Model, opened: Opened) -> EvalModel:
+    """Returns an `onnx_ir.Model` for a runtime."""
+    from onnxfuse.model_io.emit import emit, evaluable
+    from onnxfuse.model_io.origin import graph_origin
+    from onnxfuse.verification.model import EvalModel
+
+    origin = graph_origin(model.graph)
+    path = opened.path or (origin.source.path if origin is not None and origin.source is not None else None)
+    return EvalModel(*evaluable(emit(model), _folder(path)))
+
+
+def _folder(path: Path | None) -> Path | None:
+    return path.parent if path is not None else None
+
+
+def facts_of(opened: Opened) -> ModelFacts:
+    """Counts the nodes of a model as it came."""
+    if opened.source is None:
+        return facts_of_ir(opened.given)
+    ops: Counter[str] = Counter()
+    proto = opened.source.proto
+    stack: list[Iterable[onnx.NodeProto]] = [proto.graph.node, *(function.node for function in proto.functions)]
+    while stack:
+        for node in stack.pop():
+            ops[_op_name(node.domain, node.op_type)] += 1
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    stack.append(attribute.g.node)
+                stack.extend(graph.node for graph in attribute.graphs)
+    return ModelFacts(ops.total(), dict(sorted(ops.items())))
+
+
+def facts_of_ir(model: ir.Model) -> ModelFacts:
+    """Counts the nodes of an `onnx_ir.Model`."""
+    from onnxfuse.model_io.origin import subgraphs
+
+    ops: Counter[str] = Counter()
+    stack = [model.graph, *(function.graph for function in model.functions.values())]
+    while stack:
+        for node in stack.pop():
+            ops[_op_name(node.domain, node.op_type)] += 1
+            stack.extend(subgraphs(node))
+    return ModelFacts(ops.total(), dict(sorted(ops.items())))
+
+
+def _op_name(domain: str, op_type: str) -> str:
+    return op_type if domain in ("", "ai.onnx") else f"{domain}::{op_type}"
+
+
+def _version() -> str:
+    from onnxfuse import __version__
+
+    return __version__

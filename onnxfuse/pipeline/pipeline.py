@@ -1,0 +1,265 @@
+"""Pipelines: what to run, as an immutable value that is written and read as text.
+
+    merge-sliced,remove-pad
+    default,transpose-around-softmax{axis=1}
+    repeat{max-rounds=4}(merge-sliced,remove-pad)
+
+Values may be quoted: `set-dim{name="-1",to=1}`. A preset's name stands for its members.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Final
+
+from onnxfuse.errors import UsageError
+from onnxfuse.pipeline import registry
+from onnxfuse.pipeline.base import Pass, format_options
+
+__all__ = ["Member", "Pipeline", "PipelineLike", "Repeat"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """An immutable sequence of passes.
+
+    Attributes:
+        members: Passes and repeated groups of them, in order.
+    """
+
+    members: tuple[Member, ...]
+
+    def __init__(self, *members: Member) -> None:
+        object.__setattr__(self, "members", tuple(members))
+
+    @classmethod
+    def parse(cls, text: str) -> Pipeline:
+        """Reads a pipeline.
+
+        Args:
+            text: Names of passes and presets with their options, separated by commas.
+
+        Raises:
+            UsageError: The text is no pipeline, or names a pass or an option that does not exist.
+        """
+        parser = _Parser(text)
+        members = parser.members()
+        parser.expect_end()
+        return cls(*members)
+
+    @classmethod
+    def of(cls, passes: PipelineLike) -> Pipeline:
+        """Takes a pipeline in any form: itself, its text, one pass, or a sequence of passes."""
+        if isinstance(passes, Pipeline):
+            return passes
+        if isinstance(passes, str):
+            return cls.parse(passes)
+        if isinstance(passes, Pass | Repeat):
+            return cls(passes)
+        members: list[Member] = []
+        for item in passes:
+            members += cls.of(item).members
+        return cls(*members)
+
+    def __str__(self) -> str:
+        """Returns the text that `parse` reads back."""
+        return ",".join(map(str, self.members))
+
+    def without(self, names: Sequence[str]) -> Pipeline:
+        """Returns the pipeline without the passes of these names.
+
+        Raises:
+            UsageError: One of them is not in it.
+        """
+        present = {member.name for member in self._passes()}
+        for name in names:
+            if name not in present:
+                raise UsageError(f"{name!r} cannot be skipped: the pipeline {self} does not have it")
+        return Pipeline(*_without(self.members, frozenset(names)))
+
+    def _passes(self) -> Iterator[Pass]:
+        stack: list[Member] = list(self.members)
+        while stack:
+            member = stack.pop()
+            if isinstance(member, Repeat):
+                stack += member.members
+            else:
+                yield member
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A group of passes that runs until none of them changes anything.
+
+    Attributes:
+        members: The group.
+        max_rounds: How often it runs at the most.
+    """
+
+    name: ClassVar[str] = "repeat"
+    members: tuple[Member, ...] = dataclasses.field(repr=False)
+    max_rounds: int = 8
+
+    def __post_init__(self) -> None:
+        if self.max_rounds < 1:
+            raise UsageError(f"repeat: max-rounds is at least 1, not {self.max_rounds}")
+
+    def __str__(self) -> str:
+        """Returns the text that `Pipeline.parse` reads back."""
+        return f"repeat{format_options(self)}({','.join(map(str, self.members))})"
+
+
+Member = Pass | Repeat
+PipelineLike = Pipeline | str | Member | Sequence[str | Member | Pipeline]
+"""A pipeline, its text, a pass, or a sequence of these."""
+
+
+def _without(members: tuple[Member, ...], names: frozenset[str]) -> Iterator[Member]:
+    for member in members:
+        if isinstance(member, Repeat):
+            inner = tuple(_without(member.members, names))
+            if inner:
+                yield dataclasses.replace(member, members=inner)
+        elif member.name not in names:
+            yield member
+
+
+class _Parser:
+    """Recursive descent over the text; every error names the place."""
+
+    _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+    _BARE: Final = re.compile(r"[^\s,{}()=\"']+")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def members(self) -> list[Member]:
+        found = self._member()
+        while self._take(","):
+            found += self._member()
+        return found
+
+    def expect_end(self) -> None:
+        self._space()
+        if self.at < len(self.text):
+            raise self._error("a comma or the end is expected")
+
+    def _member(self) -> list[Member]:
+        name = self._match(self._NAME, "the name of a pass is expected")
+        options = self._options()
+        if name == Repeat.name:
+            if not self._take("("):
+                raise self._error("repeat is followed by its passes in parentheses")
+            inner = tuple(self.members())
+            if not self._take(")"):
+                raise self._error("a closing parenthesis is expected")
+            return [_construct("repeat", lambda **given: Repeat(inner, **given), _options_of(Repeat), options)]
+        preset = registry.presets().get(name)
+        if preset is not None:
+            if options:
+                raise UsageError(f"the preset {name} takes no options")
+            return list(Pipeline.parse(preset).members)
+        kind = registry.pass_class(name)
+        return [_construct(name, kind, _options_of(kind), options)]
+
+    def _options(self) -> dict[str, str]:
+        options: dict[str, str] = {}
+        if not self._take("{"):
+            return options
+        while not self._take("}"):
+            if options and not self._take(","):
+                raise self._error("a comma or a closing brace is expected")
+            name = self._match(self._NAME, "the name of an option is expected")
+            if not self._take("="):
+                raise self._error(f"the option {name} needs a value: {name}=...")
+            if name in options:
+                raise self._error(f"the option {name} is given twice")
+            options[name] = self._value(name)
+        return options
+
+    def _value(self, name: str) -> str:
+        self._space()
+        quote = self.text[self.at : self.at + 1]
+        if quote not in ("'", '"') or not quote:
+            return self._match(self._BARE, f"the option {name} needs a value")
+        self.at += 1
+        out = []
+        while self.at < len(self.text):
+            character = self.text[self.at]
+            self.at += 1
+            if character == quote:
+                return "".join(out)
+            if character == "\\" and self.at < len(self.text):
+                character = self.text[self.at]
+                self.at += 1
+            out.append(character)
+        raise self._error("the quotation mark is not closed")
+
+    def _take(self, character: str) -> bool:
+        self._space()
+        if self.text[self.at : self.at + 1] != character:
+            return False
+        self.at += 1
+        return True
+
+    def _match(self, pattern: re.Pattern[str], otherwise: str) -> str:
+        self._space()
+        found = pattern.match(self.text, self.at)
+        if found is None:
+            raise self._error(otherwise)
+        self.at = found.end()
+        return found.group()
+
+    def _space(self) -> None:
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+
+    def _error(self, what: str) -> UsageError:
+        if not self.text.strip():
+            return UsageError("the pipeline is empty: name at least one pass or preset")
+        return UsageError(f"the pipeline {self.text!r} cannot be read at character {self.at + 1}: {what}")
+
+
+def _options_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
+    return {f.name.replace("_", "-"): f for f in dataclasses.fields(kind) if f.init and f.repr}
+
+
+def _construct(
+    name: str, make: Callable[..., Any], known: dict[str, dataclasses.Field[Any]], options: dict[str, str]
+) -> Any:
+    given = {}
+    for option, text in options.items():
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{name} has no option {option!r}: {has}")
+        given[known[option].name] = _read_value(text, known[option], f"{name}{{{option}}}")
+    try:
+        return make(**given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+_BOOLEANS: Final = {"true": True, "false": False}
+
+
+def _read_value(text: str, option: dataclasses.Field[Any], where: str) -> Any:
+    """Reads a value as the option's default has it, or where there is none as its annotation says."""
+    kind = type(option.default)
+    if option.default in (dataclasses.MISSING, None):
+        kind = {"int": int, "float": float, "bool": bool}.get(str(option.type).split("|")[0].strip(), str)
+    try:
+        if kind is bool:
+            return _BOOLEANS[text.lower()]
+        if issubclass(kind, Enum):
+            return kind(text)
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        wanted = "true or false" if kind is bool else f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"
+        if issubclass(kind, Enum):
+            wanted = "one of " + ", ".join(str(item.value) for item in kind)
+        raise UsageError(f"{where} is {wanted}, not {text!r}") from error

@@ -1,0 +1,1 @@
+"""What a run did, as records, and as text and JSON made from them."""

@@ -1,0 +1,1 @@
+"""One rewrite, from the match to the splice, and the worklist that drives them."""

@@ -1,0 +1,627 @@
+"""Comparing two whole models: their interfaces, then their results on the same inputs, bit for bit.
+
+Results that differ in bits may be rounding. What cannot be rounding is told different here; the rest is left open, as
+`not-run` with its size, since the tolerance rule that decides it is not part of this module.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from onnxfuse.errors import UsageError
+from onnxfuse.verification.evaluate import (
+    EvaluationError,
+    EvaluationTimeoutError,
+    Evaluator,
+    intermediate_bytes,
+    measured_bytes,
+)
+from onnxfuse.verification.inputs import (
+    Binding,
+    Family,
+    InputError,
+    InputSpec,
+    bind,
+    draw,
+    free_inputs,
+    ladder_draws,
+)
+from onnxfuse.verification.verdict import (
+    Difference,
+    GraphFacts,
+    OutputVerdict,
+    Status,
+    Verdict,
+    compare_values,
+    is_float,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["EvalModel", "check_models", "compare_interface"]
+
+Feeds = Mapping[str, Any]
+Progress = Callable[[str, int, int], None]
+
+SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
+DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
+ROUNDING_SHARE: Final = 1e-2
+"""Rounding before a discrete operator (Round, ArgMax, a comparison) moves single elements by whole steps, never more than
+this part of them."""
+
+
+@dataclass(frozen=True)
+class EvalModel:
+    """A model to run.
+
+    Attributes:
+        proto: The light model: initializers in `weights` have only a header in it.
+        weights: The payloads of those, by name.
+    """
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def check_models(
+    a: EvalModel,
+    b: EvalModel,
+    *,
+    families: Literal["quick", "full"],
+    dims: Mapping[str, int] | None = None,
+    data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    seed: int = 0,
+    budget_s: float | None = None,
+    progress: Progress | None = None,
+    memory_limit: int = 1 << 30,
+) -> Verdict:
+    """Says whether two models are equivalent.
+
+    Args:
+        a: The original.
+        b: The model that should do the same.
+        families: `quick`: one normal input. `full`: three, and the ladder until it is used up, and both again at two more
+            bindings of the symbolic dims, and again with the defaults of overridable inputs replaced.
+        dims: The user's sizes of symbolic dims, by name or `INPUT.AXIS`; for testing only.
+        data: The user's own input sets, used instead of drawing.
+        seed: Of the drawn inputs.
+        budget_s: Seconds after which what is left is listed as not run.
+        progress: Called after every input set with its name, the number done, and the number in all.
+        memory_limit: Bytes that the intermediates of one model may take; above that they are not exposed.
+
+    Returns:
+        The verdict. That a model cannot be run is in it, never an exception.
+
+    Raises:
+        UsageError: If `dims` or `data` speak of what the first model does not have.
+    """
+    started = time.monotonic()
+    names = [value.name for value in a.proto.graph.output]
+    if _identical(a, b):
+        same = tuple(OutputVerdict(name, Status.EQUIVALENT) for name in names)
+        return Verdict(Status.EQUIVALENT, same, notes=("the files are identical",), seconds=time.monotonic() - started)
+    differences, notes = compare_interface(a.proto, b.proto)
+    if differences:
+        outputs = tuple(_interface_verdict(name, differences) for name in names)
+        return Verdict(Status.DIFFERENT, outputs, tuple(differences), tuple(notes), seconds=time.monotonic() - started)
+    check = _Check(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
+    try:
+        check.run(_sets_of(check, data, dims, seed))
+    except _StopError as stop:
+        check.stopped = str(stop)
+    return check.verdict()
+
+
+class _StopError(Exception):
+    """Nothing more can be compared; the message says why."""
+
+
+class _CutError(Exception):
+    """The budget is used up."""
+
+
+@dataclass(frozen=True)
+class _InputSet:
+    """One set of inputs: `normal` where nothing extreme is in it, so that only rounding may differ."""
+
+    label: str
+    normal: bool
+    make: Callable[[], Feeds]
+
+
+# ---- which inputs
+
+
+def _sets_of(check: _Check, data: Sequence[Feeds] | None, dims: Mapping[str, int] | None, seed: int) -> list[_InputSet]:
+    """The user's input sets, or a plan of drawn ones at the smallest binding at which the first model runs."""
+    specs = free_inputs(check.a.proto)
+    required = [spec for spec in specs if not spec.overridable]
+    if data is not None:
+        return [_user_set(index, feeds, specs) for index, feeds in enumerate(data)]
+    binding = _smallest_binding(check, specs, dims, seed)
+    first = f" at {binding}" if binding.sizes else ""
+
+    def planned(chosen: list[InputSpec], at: Binding, counts: Mapping[Family, int], suffix: str) -> Iterator[_InputSet]:
+        for family, count in counts.items():
+            for index in range(count):
+                label = f"{family} {index}{suffix}"
+                yield _InputSet(
+                    label,
+                    family == "normal",
+                    lambda f=family, i=index: draw(chosen, at, f, i, seed),  # type: ignore[misc]
+                )
+
+    if not check.full:
+        return list(planned(required, binding, {"normal": 1}, first))
+    # Without inputs there is only one input set.
+    counts: dict[Family, int] = {"normal": 3, "ladder": ladder_draws(required, binding)} if required else {"normal": 1}
+    sets = list(planned(required, binding, counts, first))
+    done = [binding]
+    for sizes in (DISTINCT_SIZES, DISTINCT_SIZES[::-1]):
+        other = bind(specs, user=dims, sizes=sizes)
+        if other not in done:
+            done.append(other)
+            sets += planned(required, other, {"normal": 1, "ladder": 2}, f" at {other}")
+    if len(required) < len(specs):
+        counts = {"normal": 1, "ladder": ladder_draws(specs, binding)}
+        sets += planned(specs, binding, counts, f"{first} with replaced defaults")
+    return sets
+
+
+def _user_set(index: int, feeds: Feeds, specs: Sequence[InputSpec]) -> _InputSet:
+    known = {spec.name for spec in specs}
+    missing = [spec.name for spec in specs if not spec.overridable and spec.name not in feeds]
+    unknown = [name for name in feeds if name not in known]
+    if missing or unknown:
+        what = f"has nothing for input {missing[0]}" if missing else f"has {unknown[0]}, which is no input"
+        raise UsageError(
+            f"input set {index} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
+        )
+    return _InputSet(f"data {index}", True, lambda: dict(feeds))
+
+
+def _smallest_binding(check: _Check, specs: list[InputSpec], dims: Mapping[str, int] | None, seed: int) -> Binding:
+    """The smallest binding at which the first model runs and no float output is empty; its results are kept."""
+    required = [spec for spec in specs if not spec.overridable]
+    empty: tuple[Binding, Feeds, list[Any]] | None = None
+    tried: list[Binding] = []
+    reason = ""
+    for size in SIZES:
+        binding = bind(specs, user=dims, sizes=(size,))
+        if binding in tried:
+            break
+        tried.append(binding)
+        try:
+            feeds = draw(required, binding, "normal", 0, seed)
+            results = check.run_first(feeds)
+        except InputError as error:
+            raise _StopError(str(error)) from error
+        except _CutError:
+            raise _StopError(
+                f"the first model did not finish one run at {binding or 'its sizes'} {check.within}"
+            ) from None
+        except EvaluationError as error:
+            reason = str(error)
+            continue
+        if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
+            check.keep(feeds, results)
+            return binding
+        empty = empty or (binding, feeds, results)
+    if empty is None:
+        places = " or ".join(str(binding) for binding in tried)
+        hint = "; give its dims sizes that it runs at" if places else ""
+        raise _StopError(f"the first model does not run{f' at {places}' if places else ''}: {reason}{hint}")
+    check.notes.append("at every size that was tried, some float output is empty")
+    check.keep(*empty[1:])
+    return empty[0]
+
+
+# ---- running both
+
+
+@dataclass
+class _Tally:
+    """What is known so far of one output."""
+
+    name: str
+    different: OutputVerdict | None = None
+    undecided: OutputVerdict | None = None
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, difference: Difference) -> None:
+        """Keeps the largest differences over all input sets."""
+        for key in ("max_abs", "max_rel", "max_ulp"):
+            size = getattr(difference, key)
+            if size is not None:
+                self.sizes[key] = max(size, self.sizes.get(key, size))
+
+    def verdict(self, nothing: str | None) -> OutputVerdict:
+        """The answer; `nothing` says why nothing was compared."""
+        found = self.different or self.undecided
+        if found is None and nothing is not None:
+            return OutputVerdict(self.name, Status.NOT_RUN, nothing)
+        if found is None:
+            return OutputVerdict(self.name, Status.EQUIVALENT)
+        return OutputVerdict(self.name, found.status, found.why, **self.sizes, at=found.at, draw=found.draw)
+
+
+@dataclass
+class _Check:
+    """One comparison, as it goes on."""
+
+    a: EvalModel
+    b: EvalModel
+    full: bool
+    budget_s: float | None
+    memory_limit: int
+    progress: Progress | None
+    notes: list[str]
+    started: float
+    stopped: str | None = None
+    not_run: list[str] = field(default_factory=list)
+    draws: int = 0
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self.tallies = [_Tally(value.name) for value in self.a.proto.graph.output]
+        self.backend: str | None = None
+        self._first: Evaluator | None = None
+        self._second: Evaluator | None = None
+        self._second_fails: str | None = None
+        self._exposed: bool | None = None
+        self._kept: tuple[Feeds, list[Any]] | None = None
+        self._fits: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
+        self._facts = (GraphFacts(self.a.proto), GraphFacts(self.b.proto))
+
+    @property
+    def within(self) -> str:
+        """The budget, in words."""
+        return f"within the budget of {self.budget_s:g} s"
+
+    def _left(self) -> float | None:
+        if self.budget_s is None:
+            return None
+        left = self.started + self.budget_s - time.monotonic()
+        if left <= 0:
+            raise _CutError
+        return left
+
+    def keep(self, feeds: Feeds, results: list[Any]) -> None:
+        """Keeps a run of the first model for the first input set, which is the same."""
+        self._kept = (feeds, results)
+
+    def run_first(self, feeds: Feeds) -> list[Any]:
+        """Runs the first model; raises `EvaluationError`, or `_CutError` where the time is up."""
+        self._prepare(feeds)
+        assert self._first is not None
+        return self._timed(self._first, feeds)
+
+    def _timed(self, evaluator: Evaluator, feeds: Feeds) -> list[Any]:
+        try:
+            return evaluator.run(feeds, timeout_s=self._left())
+        except EvaluationTimeoutError:
+            raise _CutError from None
+
+    def run(self, sets: Sequence[_InputSet]) -> None:
+        """Compares the models on every input set, as long as there is time and an output that is not different yet."""
+        first_drop = ""
+        for done, inputs in enumerate(sets):
+            try:
+                self._compare(inputs, last=done + 1 == len(sets))
+                self.draws += 1
+            except _CutError:
+                self.not_run.append(f"{len(sets) - done} of {len(sets)} input sets were not finished {self.within}")
+                break
+            except (EvaluationError, InputError) as error:
+                self.dropped += 1
+                first_drop = first_drop or f"{inputs.label}: {error}"
+            if self.progress is not None:
+                self.progress(inputs.label, done + 1, len(sets))
+            if all(tally.different for tally in self.tallies):
+                break
+        if first_drop:
+            self.notes.append(
+                f"{self.dropped} input sets dropped, since the first model does not run on them: {first_drop}"
+            )
+            if not self.draws:
+                raise _StopError(f"the first model runs on no input set: {first_drop}")
+
+    def _compare(self, inputs: _InputSet, *, last: bool) -> None:
+        """Runs both models on one input set; raises `EvaluationError` only where the first one does not run."""
+        if self._kept is not None:
+            (feeds, before), self._kept = self._kept, None
+        else:
+            feeds = inputs.make()
+            before = self.run_first(feeds)
+        again = self.run_first(feeds) if self._facts[0].random else before
+        if last:
+            self._first = None  # no other run is needed of it: its memory goes before the second model takes its own
+        if self._second is None:
+            self._fail(f"the second model cannot be loaded: {self._second_fails}", inputs.label)
+            return
+        try:
+            after = self._timed(self._second, feeds)
+        except EvaluationError as error:
+            self._fail(f"the second model fails where the first one runs: {error}", inputs.label)
+            return
+        for tally, x, x_again, y in zip(self.tallies, before, again, after, strict=True):
+            varies = x_again is not x and compare_values(x, x_again) is not None
+            self._judge(tally, x, y, inputs, varies)
+
+    def _fail(self, why: str, label: str) -> None:
+        for tally in self.tallies:
+            found = OutputVerdict(tally.name, Status.DIFFERENT, f"value: {why}", draw=label)
+            tally.different = tally.different or found
+
+    def _judge(self, tally: _Tally, x: Any, y: Any, inputs: _InputSet, varies: bool) -> None:
+        """Compares one output on one input set."""
+        random = tally.name in self._facts[0].random
+        if varies and tally.name in self._facts[1].random:
+            why: str | None = "it comes from random operators: two runs of the first model differ"
+            tally.undecided = OutputVerdict(tally.name, Status.NOT_RUN, why, draw=inputs.label)
+            return
+        if varies:
+            why = "value: two runs of the first model differ, and no random operator is left in the second"
+            tally.different = tally.different or OutputVerdict(tally.name, Status.DIFFERENT, why, draw=inputs.label)
+            return
+        difference = compare_values(x, y)
+        if difference is None:
+            return
+        tally.note(difference)
+        why = (
+            None if random and difference.kind != "dtype" else self._beyond_doubt(tally.name, difference, inputs.normal)
+        )
+        text = f"{difference.kind}: {difference.text}"
+        status = Status.NOT_RUN if why is None else Status.DIFFERENT
+        open_ = "it comes from random operators" if random else "deciding whether that is rounding is not implemented"
+        found = OutputVerdict(
+            tally.name, status, f"{text}, on {inputs.label}; {why or open_}", at=difference.at, draw=inputs.label
+        )
+        if why is None:
+            tally.undecided = tally.undecided or found
+        else:
+            tally.different = tally.different or found
+
+    def _beyond_doubt(self, name: str, difference: Difference, normal: bool) -> str | None:
+        """Why a difference cannot be rounding; None where it might be."""
+        if difference.kind != "value":
+            return f"the {difference.kind} must not change"
+        before, after = self._facts
+        if name not in before.rounded and name not in after.rounded:
+            return "no operator that it comes from rounds"
+        if not normal:
+            return None
+        if not difference.is_float:
+            return "that many are not rounding" if difference.share > ROUNDING_SHARE else None
+        if difference.nonfinite:
+            return "on a normal input, NaN and infinities must be at the same positions"
+        limit = ROUNDING_SHARE if before.discrete or after.discrete else 0.0
+        return "more than 1e-2 of the largest |a| is not rounding" if difference.beyond > limit else None
+
+    def _prepare(self, feeds: Feeds) -> None:
+        """Loads both models, again where their intermediates start or cease to fit."""
+        exposed = self._fit(feeds)
+        if self._first is None or exposed != self._exposed:
+            self._first = self._second = None
+            self._load(exposed)
+            self._exposed = exposed
+
+    def _load(self, expose: bool) -> None:
+        """Loads both in one backend: the reference evaluator where onnxruntime does not load one of them."""
+
+        def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
+            return Evaluator(model.proto, weights=model.weights, expose=expose, prefer=prefer)
+
+        traps = self._facts[0].traps or self._facts[1].traps
+        if traps:
+            self._remark(f"{traps}: the smallest integer over -1 ends the process in onnxruntime")
+        try:
+            self._first = load(self.a, "reference" if traps else None)
+        except EvaluationError as error:
+            raise _StopError(f"the first model cannot be loaded: {error}") from error
+        self.backend = self._first.backend
+        try:
+            self._second = load(self.b, "reference" if self.backend == "reference" else None)
+            if self._second.backend != self.backend:
+                self._remark(f"onnxruntime does not load the second model: {self._second.why_not_onnxruntime}")
+                self._first = load(self.a, "reference")
+                self.backend = self._first.backend
+        except EvaluationError as error:
+            self._second_fails = str(error)
+            return
+        if self._second.backend != self.backend:
+            raise _StopError("no backend loads both models")
+        if self._first.why_not_onnxruntime and not traps:
+            self._remark(f"run by the reference evaluator: {self._first.why_not_onnxruntime}")
+
+    def _remark(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _fit(self, feeds: Feeds) -> bool:
+        """Whether the intermediates of the first model fit in the memory limit; the second computes much the same."""
+        shapes = {name: x.shape for name, x in feeds.items() if isinstance(x, np.ndarray)}
+        key = tuple(shapes.items())
+        if key not in self._fits:
+            size, unknown = intermediate_bytes(self.a.proto, shapes)
+            if unknown and size <= self.memory_limit and not self._facts[0].traps:
+                try:
+                    size = measured_bytes(self.a.proto, feeds, weights=self.a.weights, timeout_s=self._left())
+                except EvaluationTimeoutError:
+                    raise _CutError from None
+                except EvaluationError:
+                    size = 0  # the run itself will fail for the same reason, and say so
+            self._fits[key] = size <= self.memory_limit
+            if size > self.memory_limit:
+                gib = f"they take {size / 2**30:.2f} GiB, and the limit is {self.memory_limit / 2**30:.2f} GiB"
+                self._remark(f"intermediates are not exposed, so onnxruntime may rewrite across them: {gib}")
+        return self._fits[key]
+
+    def verdict(self) -> Verdict:
+        """The answer."""
+        nothing = self.stopped or ("nothing was compared" if not self.draws else None)
+        if self.stopped:
+            self.not_run.append(self.stopped)
+        outputs = tuple(tally.verdict(nothing) for tally in self.tallies)
+        statuses = {output.status for output in outputs}
+        status = Status.EQUIVALENT
+        if Status.DIFFERENT in statuses:
+            status = Status.DIFFERENT
+        elif Status.NOT_RUN in statuses or self.not_run:
+            status = Status.NOT_RUN
+        seconds = time.monotonic() - self.started
+        return Verdict(
+            status,
+            outputs,
+            notes=tuple(self.notes),
+            draws=self.draws,
+            dropped=self.dropped,
+            not_run=tuple(self.not_run),
+            backend=self.backend,
+            seconds=seconds,
+        )
+
+
+# ---- without running anything
+
+
+def _identical(a: EvalModel, b: EvalModel) -> bool:
+    """Whether two models are the same bytes."""
+    if a.weights.keys() != b.weights.keys():
+        return False
+    if a.proto is not b.proto:
+        size = a.proto.ByteSize()
+        if size != b.proto.ByteSize() or size >= 1 << 31:
+            return False
+        if a.proto.SerializeToString(deterministic=True) != b.proto.SerializeToString(deterministic=True):
+            return False
+    return all(_same_array(array, b.weights[name]) for name, array in a.weights.items())
+
+
+def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    same_memory = a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides
+    return a is b or same_memory or bool(np.array_equal(a, b))
+
+
+def compare_interface(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[list[str], list[str]]:
+    """Compares what two models declare: names, order and types of inputs and outputs, and what inputs accept.
+
+    Args:
+        a: The original.
+        b: The model that should stand in for it.
+
+    Returns:
+        The differences, and the notes: what a caller of `a` does not notice when it calls `b`. Sentences that begin with
+        `input NAME` or `output NAME`.
+    """
+    differences: list[str] = []
+    notes: list[str] = []
+    _compare_inputs(a, b, differences, notes)
+    before, after = ({value.name: value.type for value in model.graph.output} for model in (a, b))
+    _compare_names("output", list(before), list(after), differences)
+    for name in before.keys() & after.keys():
+        old, new = _type_text(before[name]), _type_text(after[name])
+        if old != new:
+            differences.append(f"output {name} is {new}, it was {old}")
+        elif _dims_text(before[name]) != _dims_text(after[name]):
+            notes.append(f"output {name} is declared {_dims_text(after[name])}, it was {_dims_text(before[name])}")
+    return differences, notes
+
+
+def _compare_names(kind: str, before: list[str], after: list[str], differences: list[str]) -> None:
+    differences += [f"{kind} {name} is gone" for name in before if name not in after]
+    differences += [f"{kind} {name} is new" for name in after if name not in before]
+    common = [name for name in after if name in before]
+    if common != [name for name in before if name in after]:
+        differences.append(f"{kind}s are in another order: {', '.join(common)}")
+
+
+def _compare_inputs(a: onnx.ModelProto, b: onnx.ModelProto, differences: list[str], notes: list[str]) -> None:
+    before, after = ({spec.name: spec for spec in free_inputs(model)} for model in (a, b))
+    types_a, types_b = ({value.name: value.type for value in model.graph.input} for model in (a, b))
+    added = [name for name, spec in after.items() if spec.overridable and name not in before]
+    notes += [f"input {name} is new, and has a default" for name in added]
+    _compare_names("input", list(before), [name for name in after if name not in added], differences)
+    tied: dict[str, str] = {}
+    for name, old in before.items():
+        new = after.get(name)
+        if new is None:
+            continue
+        if old.overridable and not new.overridable:
+            differences.append(f"input {name} had a default, and must now be fed")
+        if new.overridable and not old.overridable:
+            notes.append(f"input {name} has a default now")
+        if _type_text(types_a[name]) != _type_text(types_b[name]):
+            differences.append(f"input {name} is {_type_text(types_b[name])}, it was {_type_text(types_a[name])}")
+        else:
+            _compare_dims(old, new, tied, differences, notes)
+
+
+def _compare_dims(
+    old: InputSpec, new: InputSpec, tied: dict[str, str], differences: list[str], notes: list[str]
+) -> None:
+    """Compares the declared dims of one input; `tied` is the symbol before of each symbol after."""
+    name = old.name
+    if new.dims is None or old.dims is None or len(old.dims) != len(new.dims):
+        if new.dims is not None:
+            rank = "any" if old.dims is None else len(old.dims)
+            differences.append(f"input {name} has rank {len(new.dims)}, it had {rank}")
+        elif old.dims is not None:
+            notes.append(f"input {name} has any rank now")
+        return
+    for axis, (x, y) in enumerate(zip(old.dims, new.dims, strict=True)):
+        if isinstance(y, int):
+            if x != y:
+                differences.append(f"input {name} accepts only {y} along axis {axis}, it was {x or 'any size'}")
+        elif isinstance(x, int):
+            notes.append(f"input {name} accepts any size along axis {axis}, it was {x}")
+        else:
+            symbol = x or f"{name}.{axis}"
+            first = tied.setdefault(y or f"{name}.{axis}", symbol)
+            if first != symbol:
+                differences.append(f"input {name} needs {first} along axis {axis} now, it was {symbol}")
+            elif x != y:
+                notes.append(f"input {name} calls its axis {axis} {y or 'nothing'} now, it was {x or 'nothing'}")
+
+
+def _type_text(declared: onnx.TypeProto) -> str:
+    """A type without its dims, such as `tensor(FLOAT)`."""
+    import onnx
+
+    kind = declared.WhichOneof("value") or "nothing"
+    if kind in ("tensor_type", "sparse_tensor_type"):
+        elem_type = getattr(declared, kind).elem_type
+        return f"{kind.removesuffix('_type')}({onnx.TensorProto.DataType.Name(elem_type)})"
+    if kind in ("sequence_type", "optional_type"):
+        return f"{kind.removesuffix('_type')}({_type_text(getattr(declared, kind).elem_type)})"
+    if kind == "map_type":
+        key = onnx.TensorProto.DataType.Name(declared.map_type.key_type)
+        return f"map({key}, {_type_text(declared.map_type.value_type)})"
+    return kind
+
+
+def _dims_text(declared: onnx.TypeProto) -> str:
+    """The dims of a tensor type, such as `[N, 3, ?]`; empty for anything else."""
+    tensor = declared.tensor_type
+    if not declared.HasField("tensor_type"):
+        return ""
+    if not tensor.HasField("shape"):
+        return "without a rank"
+    dims = (str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
+    return f"[{', '.join(dims)}]"
+
+
+def _interface_verdict(name: str, differences: Sequence[str]) -> OutputVerdict:
+    """What the interfaces say of one output: the rest of it was not compared."""
+    for sentence in differences:
+        if sentence.startswith(f"output {name} "):
+            return OutputVerdict(name, Status.DIFFERENT, f"interface: {sentence}")
+    return OutputVerdict(name, Status.NOT_RUN, "not compared, since the interfaces differ")

@@ -1,0 +1,169 @@
+"""Which shapes decide whether two regions that only move data are the same.
+
+Slice and Pad act on each axis by itself: the whole index map is the product of one map for each axis. So it is enough to
+sweep the length of one axis at a time, and dims that nothing slices or pads need not be swept at all. A length beyond the
+bound that the constants imply shows nothing new: every start, end and step has come to bear by then.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfuse.analysis.shapes import Dim
+
+__all__ = ["MAX_BINDINGS", "Sweep", "plan"]
+
+MAX_BINDINGS: Final = 4096
+# A bound at or beyond this is "to the end": it clamps, and says nothing about lengths.
+CLAMPED: Final = 2**31 - 1
+# An axis that no node touches: two elements show a swap, and cost little.
+UNTOUCHED: Final = 2
+
+Contents = Callable[[ir.Value | None], "np.ndarray | None"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Shapes to run on.
+
+    Attributes:
+        bindings: For each run, the shape of every input.
+        exhaustive: Whether equality on all of them means equality for every shape that the inputs can have.
+    """
+
+    bindings: Sequence[Mapping[str, tuple[int, ...]]]
+    exhaustive: bool
+
+
+def plan(
+    before: Sequence[ir.Node],
+    after: Sequence[ir.Node],
+    inputs: Mapping[str, ir.Value],
+    shapes: Mapping[str, tuple[Dim, ...]],
+    contents: Contents,
+) -> Sweep:
+    """Says on which shapes two regions of data movement are to be compared.
+
+    Args:
+        before: The nodes of the region.
+        after: The nodes that are to replace them.
+        inputs: What comes in, by name.
+        shapes: The inputs' shapes, as far as they are known; all of known rank.
+        contents: Says what a constant holds.
+    """
+    nodes = (*before, *after)
+    if len(inputs) == 1 and all(node.op_type in ("Slice", "Pad", "Identity") for node in nodes):
+        ((name, shape),) = shapes.items()
+        bounds = _bounds(before, len(shape), contents)
+        other = _bounds(after, len(shape), contents)
+        if bounds is not None and other is not None:
+            return _per_axis(name, shape, [a + b if a or b else 0 for a, b in zip(bounds, other, strict=True)])
+    return _few(shapes)
+
+
+def _per_axis(name: str, shape: tuple[Dim, ...], bounds: Sequence[int]) -> Sweep:
+    """Sweeps each touched axis whose length is not known, the others held at a length where everything comes to bear."""
+    base, swept = [], []
+    for axis, (dim, bound) in enumerate(zip(shape, bounds, strict=True)):
+        if isinstance(dim, int):
+            base.append(dim if bound else min(dim, UNTOUCHED))
+        else:
+            base.append(bound or UNTOUCHED)
+            if bound:
+                swept.append(axis)
+    if not swept:
+        return Sweep([{name: tuple(base)}], exhaustive=True)
+    bindings = [
+        {name: (*base[:axis], length, *base[axis + 1 :])} for axis in swept for length in range(bounds[axis] + 1)
+    ]
+    return Sweep(bindings[:MAX_BINDINGS], exhaustive=len(bindings) <= MAX_BINDINGS)
+
+
+def _bounds(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[int] | None:
+    """Returns for each axis the length from which on nothing new happens; 0 for an axis that nothing touches.
+
+    For Slices in a row: the sum of |start| + |end| + |step|, each scaled by the steps before it, and 2.
+    """
+    bounds, scale = [0] * rank, [1] * rank
+    for node in nodes:
+        parameters = _axis_parameters(node, rank, contents)
+        if parameters is None:
+            return None
+        for axis, numbers, step in parameters:
+            if not 0 <= axis < rank:
+                return None
+            reach = sum(abs(number) for number in numbers if abs(number) < CLAMPED)
+            bounds[axis] += (reach + abs(step) + 2) * scale[axis]
+            scale[axis] *= max(abs(step), 1)
+    return bounds
+
+
+def _axis_parameters(node: ir.Node, rank: int, contents: Contents) -> list[tuple[int, tuple[int, ...], int]] | None:
+    """Returns (axis, numbers that lengths are compared with, step) for each axis that the node touches."""
+    if node.op_type == "Identity":
+        return []
+    if node.op_type == "Slice":
+        return _slice_parameters(node, rank, contents)
+    pads = _numbers(node, 1, "pads", contents)
+    if pads is None:
+        return None
+    axes = _numbers(node, 3, "", contents) if len(node.inputs) > 3 and node.inputs[3] is not None else range(rank)
+    if axes is None or len(pads) != 2 * len(axes):
+        return None
+    half = len(axes)
+    return [
+        (axis % rank if rank else axis, (pads[i], pads[i + half]), 1)
+        for i, axis in enumerate(axes)
+        if pads[i] or pads[i + half]
+    ]
+
+
+def _slice_parameters(node: ir.Node, rank: int, contents: Contents) -> list[tuple[int, tuple[int, ...], int]] | None:
+    starts, ends = _numbers(node, 1, "starts", contents), _numbers(node, 2, "ends", contents)
+    if starts is None or ends is None:
+        return None
+    axes = _numbers(node, 3, "axes", contents) if _given(node, 3, "axes") else list(range(len(starts)))
+    steps = _numbers(node, 4, "", contents) if _given(node, 4, "") else [1] * len(starts)
+    if axes is None or steps is None or rank == 0:
+        return None
+    return [(axis % rank, (start, end), step) for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)]
+
+
+def _given(node: ir.Node, index: int, attribute: str) -> bool:
+    return attribute in node.attributes or (len(node.inputs) > index and node.inputs[index] is not None)
+
+
+def _numbers(node: ir.Node, index: int, attribute: str, contents: Contents) -> list[int] | None:
+    if attribute in node.attributes:
+        return [int(number) for number in node.attributes[attribute].value]
+    array = contents(node.inputs[index]) if len(node.inputs) > index else None
+    return None if array is None else [int(number) for number in np.asarray(array).ravel()]
+
+
+def _few(shapes: Mapping[str, tuple[Dim, ...]]) -> Sweep:
+    """Static shapes decide; for others, a few sizes, equal symbols equal."""
+    symbols = list(dict.fromkeys(dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)))
+    if not symbols:
+        return Sweep([{name: tuple(_ints(shape)) for name, shape in shapes.items()}], exhaustive=True)
+    bindings = []
+    for sizes in ((2, 3, 5, 4, 7, 6), (1, 1, 1), (3, 2, 4, 5, 6, 7), (7, 5, 3), (0, 0, 0)):
+        given = dict(zip(symbols, itertools.cycle(sizes), strict=False))
+        bindings.append(
+            {
+                name: tuple(dim if isinstance(dim, int) else given[dim] for dim in shape)
+                for name, shape in shapes.items()
+            }
+        )
+    return Sweep(bindings, exhaustive=False)
+
+
+def _ints(shape: tuple[Dim, ...]) -> Iterator[int]:
+    for dim in shape:
+        if isinstance(dim, int):
+            yield dim

@@ -1,0 +1,34 @@
+"""The catalogue: one pass a file, built only on onnxfuse's public interface.
+
+The file `merge_sliced.py` holds the class `MergeSliced`, which is the pass `merge-sliced`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if __name__ != "onnxfuse.passes":
+    raise ImportError("import onnxfuse.passes, not passes: else one pass exists as two classes")
+
+if TYPE_CHECKING:
+    from onnxfuse.passes.merge_sliced import MergeSliced
+    from onnxfuse.passes.remove_pad import RemovePad
+
+__all__ = ["PRESETS", "MergeSliced", "RemovePad"]
+
+PRESETS: Final = {
+    "minimal": "remove-pad",
+    "default": "merge-sliced,remove-pad",
+    "ascend": "merge-sliced,remove-pad",
+}
+"""Pipelines by name. `minimal`: what costs nothing anywhere. `default`: exact, of use on every backend. `ascend`: `default`
+and what helps on Ascend's NPUs."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        # MergeSliced is in merge_sliced.py.
+        module = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+        return getattr(importlib.import_module(f"onnxfuse.passes.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The onnx package's own backend models, through a pipeline."""

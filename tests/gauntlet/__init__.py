@@ -1,0 +1,1 @@
+"""The gauntlet: small models that are each a trap for a graph rewriter."""
