@@ -14,6 +14,8 @@ from typing import Final
 import onnx.defs
 import onnx_ir as ir
 
+from onnxfuse.analysis.constants import small_array, stored_tensor
+
 __all__ = ["FACTS", "OpFacts", "facts_of", "is_deterministic", "is_deterministic_node", "is_index_only", "is_pure"]
 
 
@@ -59,8 +61,8 @@ def _table() -> dict[str, OpFacts]:
         # ScatterND and ScatterElements are no movement: by attribute they add and multiply, and repeated indices race.
         (
             OpFacts(index_only=True, data=(0,)),
-            "Slice Transpose Reshape Flatten Squeeze Unsqueeze Split Gather GatherElements GatherND Expand Tile"
-            " DepthToSpace SpaceToDepth ReverseSequence Compress CenterCropPad",
+            """Slice Transpose Reshape Flatten Squeeze Unsqueeze Split Gather GatherElements GatherND Expand Tile
+            DepthToSpace SpaceToDepth ReverseSequence Compress CenterCropPad""",
         ),
         (OpFacts(index_only=True, data=(0,), like_first=True), "Identity Trilu"),
         (OpFacts(index_only=True, data=(0, 2)), "Pad"),
@@ -70,10 +72,10 @@ def _table() -> dict[str, OpFacts]:
         (OpFacts(deterministic=False, like_first=True), "Dropout BatchNormalization"),
         (
             OpFacts(like_first=True),
-            "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum CumProd Elu Erf Exp Floor"
-            " Gelu HardSigmoid HardSwish Hardmax InstanceNormalization LRN LeakyRelu Log LogSoftmax LpNormalization"
-            " MeanVarianceNormalization Mish Neg Not PRelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh"
-            " Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu",
+            """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumSum CumProd Elu Erf Exp Floor
+            Gelu HardSigmoid HardSwish Hardmax InstanceNormalization LRN LeakyRelu Log LogSoftmax LpNormalization
+            MeanVarianceNormalization Mish Neg Not PRelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softmax
+            Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu""",
         ),
         (
             OpFacts(broadcasts=True),
@@ -194,17 +196,10 @@ def _may_train(node: ir.Node) -> bool:
 
 
 def _is_false(value: ir.Value) -> bool:
-    producer = value.producer()
-    if producer is not None:
-        attribute = producer.attributes.get("value")
-        if producer.op_type != "Constant" or producer.domain != "" or attribute is None or attribute.is_ref():
-            return False
-        tensor = attribute.as_tensor()
-    elif value.is_graph_input() or value.const_value is None:
-        return False  # an initializer that is also an input may be overridden
-    else:
-        tensor = value.const_value
-    return tensor.size == 1 and not tensor.numpy().any()
+    # From IR 4 on an initializer that is also an input may be overridden; below, a true constant is taken for unknown.
+    tensor = None if value.is_graph_input() else stored_tensor(value, ir_version=4)
+    array = small_array(tensor) if tensor is not None else None
+    return array is not None and array.size == 1 and not array.any()
 
 
 def _opset(node: ir.Node) -> int | None:

@@ -190,12 +190,12 @@ def _cast(view: NodeView, out: Info, shape: tuple[int, ...]) -> Contents | None:
         return None
     if out.dtype == ir.DataType.INT64:
         return source.contents
-    # A dim fits into int32, an arbitrary element may not.
-    return object_array([item if is_nonnegative(item) and _is_small(item) else None for item in items], shape)
+    # A dim fits into int32; what is calculated from dims, and what is in an arbitrary tensor, may not.
+    return object_array([item if _is_small(item) else None for item in items], shape)
 
 
 def _is_small(item: Dim) -> bool:
-    return isinstance(item, Symbol) or -(2**31) <= item < 2**31
+    return item.kind in ("declared", "dim") if isinstance(item, Symbol) else -(2**31) <= item < 2**31
 
 
 def _elementwise(view: NodeView, out: Info, shape: tuple[int, ...]) -> Contents | None:
@@ -224,8 +224,10 @@ def _computed(function: Callable[..., Any], inputs: Sequence[Info], out: Info) -
         return None
     with np.errstate(all="ignore"):
         result = np.asarray(function(*arrays))
-        if result.dtype.kind == "f" and out.dtype in INTEGERS and not (np.abs(result) < 2.0**31).all():
-            return None  # what comes out is up to the machine
+        if result.dtype.kind == "f" and out.dtype in INTEGERS:
+            limits = np.iinfo(out.dtype.numpy())
+            if not ((result > max(limits.min, -(2**31)) - 1) & (result < min(limits.max, 2**31 - 1) + 1)).all():
+                return None  # what comes out is up to the machine
         return result.astype(out.dtype.numpy()).astype(object)
 
 
@@ -248,11 +250,10 @@ def _element(op_type: str, row: tuple[Any, ...], *, wide: bool) -> object:
     if op_type == "Equal":
         return _equal(a, b)
     result = _binary(op_type, a, b)
-    # What is calculated may not fit into int32; what is only passed on does.
-    if (isinstance(result, int) and not _is_small(result)) or (
-        not wide and isinstance(result, Symbol) and result not in row
-    ):
+    if isinstance(result, int) and not _is_small(result):
         return None
+    if not wide and isinstance(result, Symbol) and result not in row:
+        return None  # what is calculated may not fit into int32; what is only passed on does
     if result is None and wide and op_type != "Sub" and is_nonnegative(a) and is_nonnegative(b):
         return NONNEGATIVE
     return result
@@ -448,23 +449,29 @@ def _resize_dims(view: NodeView) -> Dims | None:
     scales = view.elements(1 if view.version < 11 else 2)
     if view.node.op_type == "Upsample" and view.version < 9:
         scales = list(attributes.get_floats("scales") or [])
-    sizes = view.elements(3)
-    axes = [axis % len(dims) for axis in attributes.get_ints("axes") or range(len(dims))]
+    axes = attributes.get_ints("axes") or range(len(dims))
+    if not all(-len(dims) <= axis < len(dims) for axis in axes):
+        return None
     result: list[Dim | None] = list(dims)
     for axis in axes:
         result[axis] = None
-    if sizes and len(sizes) == len(axes) and attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch":
-        for axis, size in zip(axes, sizes, strict=True):
-            result[axis] = size
-    crops = attributes.get_string("coordinate_transformation_mode") == "tf_crop_and_resize"
-    if not view.dims(3) and scales and len(scales) == len(axes) and not crops:
+    if view.info(3) is not None and view.dims(3) != (0,):
+        sizes = view.elements(3)
+        keeps_ratio = attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch"
+        if sizes is not None and len(sizes) == len(axes) and not keeps_ratio:
+            for axis, size in zip(axes, sizes, strict=True):
+                result[axis] = size
+    elif scales and len(scales) == len(axes):
+        crops = attributes.get_string("coordinate_transformation_mode") == "tf_crop_and_resize"
         for axis, scale in zip(axes, scales, strict=True):
-            dim = dims[axis]
-            if scale == 1.0:
-                result[axis] = dim
-            elif isinstance(dim, int):
-                result[axis] = int(np.float32(dim) * np.float32(scale))  # in float32, as runtimes do it
+            result[axis] = None if crops else _scaled(dims[axis], scale)
     return result
+
+
+def _scaled(dim: Dim, scale: float) -> Dim | None:
+    if scale == 1.0:
+        return dim
+    return int(np.float32(dim) * np.float32(scale)) if isinstance(dim, int) else None  # in float32, as runtimes do it
 
 
 def _range_dims(view: NodeView) -> Dims | None:

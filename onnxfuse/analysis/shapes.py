@@ -307,6 +307,22 @@ def _ask_onnx(view: NodeView) -> list[Result] | None:
     schema = _schema(node.op_type, view.version, node.domain)
     if schema is None:
         return None
+    try:
+        results, symbolic = _onnx_results(view, schema)
+    except Exception as error:  # noqa: BLE001 - onnx raises whatever its C++ throws: then nothing is known
+        logger.debug("onnx infers nothing for node %r (%s): %s", node.name, node.op_type, error)
+        return None
+    if node.op_type == "STFT" or (node.op_type == "Attention" and symbolic):
+        # onnx 1.23 forgets the onesided attribute, and calculates with a symbol as if it were 0.
+        return [(type_, None) for type_, _ in results]
+    if results and results[0][1] is not None:
+        results[0] = (results[0][0], _windows(view, results[0][1]))
+    return results
+
+
+def _onnx_results(view: NodeView, schema: onnx.defs.OpSchema) -> tuple[list[Result], bool]:
+    """What onnx infers, and whether a symbol is in the inputs: onnx sees each as a fresh dim_param."""
+    node = view.node
     names: dict[Symbol, str] = {}
     inputs = [f"i{index}" if info is not None else "" for index, info in enumerate(view.inputs)]
     outputs = [f"o{index}" if value.name != "" else "" for index, value in enumerate(node.outputs)]
@@ -317,19 +333,9 @@ def _ask_onnx(view: NodeView) -> list[Result] | None:
     types = {name: _encoded(info, names) for name, info in given}
     data = {name: tensor for name, info in given if (tensor := _tensor(info)) is not None}
     opset = onnx.OperatorSetIdProto(domain=node.domain, version=view.version)
-    try:
-        found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=[opset])
-    except Exception as error:  # onnx raises a wide variety for what it cannot infer: then nothing is known
-        logger.debug("onnx infers nothing for node %r (%s): %s", node.name, node.op_type, error)
-        return None
+    found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=[opset])
     symbols = {name: symbol for symbol, name in names.items()}
-    results = [_decoded(found.get(name, onnx.TypeProto()), symbols) for name in outputs]
-    if node.op_type == "STFT" or (node.op_type == "Attention" and symbols):
-        # onnx 1.23 forgets the onesided attribute, and calculates with a symbol as if it were 0.
-        return [(type_, None) for type_, _ in results]
-    if results and results[0][1] is not None:
-        results[0] = (results[0][0], _windows(view, results[0][1]))
-    return results
+    return [_decoded(found.get(name, onnx.TypeProto()), symbols) for name in outputs], bool(symbols)
 
 
 @cache
@@ -369,31 +375,44 @@ def _decoded(proto: onnx.TypeProto, symbols: Mapping[str, Symbol]) -> Result:
     type_ = ir.TensorType(ir.DataType(tensor.elem_type)) if tensor.elem_type else None
     if not tensor.HasField("shape"):
         return type_, None
-    dims: list[Dim | None] = []
-    for dim in tensor.shape.dim:
-        known = dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
-        dims.append(symbols.get(dim.dim_param) if known is None else known)
-    return type_, dims
+    least = 1 if symbols else 0  # where onnx calculates with a symbol, it takes it for 0
+    return type_, [
+        (dim.dim_value if dim.dim_value >= least else None) if dim.HasField("dim_value") else symbols.get(dim.dim_param)
+        for dim in tensor.shape.dim
+    ]
 
 
 def _windows(view: NodeView, dims: Dims) -> Dims:
-    """The result dims of a window that keeps its axis ("same" padding, stride 1): onnx finds them for numbers only."""
+    """The result dims of a convolution or pooling, where onnx knows too little or not what runtimes do.
+
+    A window that keeps its axis ("same" padding, stride 1) keeps a symbol as well. With ceil_mode onnx counts a last
+    window that starts in the padding, runtimes do not; they differ too in what auto_pad means beside ceil_mode, the
+    dilations of a pooling, or output_padding.
+    """
     node, inputs = view.node, view.dims(0)
-    if node.op_type not in ("Conv", "MaxPool", "AveragePool", "LpPool") or inputs is None or len(inputs) != len(dims):
+    if node.op_type not in _WINDOWS or inputs is None or len(inputs) != len(dims):
         return dims
-    axes, attributes = len(dims) - 2, node.attributes
-    weight = view.dims(1)
-    kernel = attributes.get_ints("kernel_shape") or (weight[2:] if weight is not None else None)
-    strides = attributes.get_ints("strides") or [1] * axes
-    dilations = attributes.get_ints("dilations") or [1] * axes
+    axes, attributes, weight = len(dims) - 2, node.attributes, view.dims(1)
+    kernel = attributes.get_ints("kernel_shape") or (weight[2:] if weight is not None else ())
+    strides, dilations, extra = (
+        attributes.get_ints(name) or [default] * axes
+        for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+    )
     pads = attributes.get_ints("pads") or [0] * (2 * axes)
-    mode = attributes.get_string("auto_pad", "NOTSET")
-    if kernel is None or {len(kernel), len(strides), len(dilations), len(pads) - axes} != {axes}:
-        return dims
+    automatic = attributes.get_string("auto_pad", "NOTSET") not in ("", "NOTSET")
+    ceil = attributes.get_int("ceil_mode", 0)
     result = list(dims)
     for axis, (size, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
-        padding = pads[axis] + pads[axis + axes] if mode == "NOTSET" else 0
-        kept = mode.startswith("SAME") or (isinstance(size, int) and padding == dilation * (size - 1))
-        if result[axis + 2] is None and stride == 1 and kept:
-            result[axis + 2] = inputs[axis + 2]
+        dim, found = inputs[axis + 2], dims[axis + 2]
+        if automatic:
+            unclear = ceil or extra[axis] or (dilation != 1 and node.op_type != "Conv")
+            result[axis + 2] = None if unclear else found
+        elif found is None and node.op_type != "ConvTranspose" and isinstance(size, int):
+            keeps = stride == 1 and pads[axis] + pads[axis + axes] == dilation * (size - 1)
+            result[axis + 2] = dim if keeps else None
+        elif ceil and isinstance(dim, int) and isinstance(found, int) and (found - 1) * stride >= dim + pads[axis]:
+            result[axis + 2] = None
     return result
+
+
+_WINDOWS: Final = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})

@@ -20,7 +20,7 @@ from onnxfuse.errors import UsageError
 from onnxfuse.pipeline import registry
 from onnxfuse.pipeline.base import Pass, format_options
 
-__all__ = ["Member", "Pipeline", "PipelineLike", "Repeat"]
+__all__ = ["Member", "Pipeline", "PipelineLike", "Repeat", "has_required_options", "option_names"]
 
 
 @dataclass(frozen=True)
@@ -242,6 +242,19 @@ def _construct(
         return make(**given)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}: {error}") from error
+
+
+def option_names(kind: type) -> list[str]:
+    """Returns the names of a pass's options."""
+    return list(_options_of(kind))
+
+
+def has_required_options(kind: type) -> bool:
+    """Says whether a pass cannot be made without being told an option."""
+    return any(
+        option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING
+        for option in _options_of(kind).values()
+    )
 
 
 _BOOLEANS: Final = {"true": True, "false": False}

@@ -32,7 +32,8 @@ def class_name(name: str) -> str:
 
 @cache
 def _catalogue() -> frozenset[str]:
-    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(onnxfuse.passes.__path__))
+    modules = (module.name for module in pkgutil.iter_modules(onnxfuse.passes.__path__))
+    return frozenset(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
 @cache

@@ -1,1 +1,1 @@
-"""Evidence that two models, or two regions, compute the same: inputs, evaluation, comparison, and what is said about it."""
+"""Evidence that two models, or two regions, compute the same: inputs, evaluation, comparison, verdicts."""

@@ -1,7 +1,7 @@
-"""Running a model: onnxruntime with its own rewriting blocked, or the reference evaluator where onnxruntime cannot load it.
+"""Running a model: onnxruntime with its own rewriting blocked, or the reference evaluator where it cannot load it.
 
-onnxruntime rewrites even with its optimizations off (it collapses chains of Cast), and would then make the same mistake on
-both sides of a comparison. It does not touch a tensor that is a graph output, so every intermediate is made one here.
+onnxruntime rewrites even with its optimizations off (it collapses chains of Cast), and would then make the same mistake
+on both sides of a comparison. It does not touch a tensor that is a graph output, so every intermediate is made one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RAW: Final = {
     "tensor(int4)": 22,
 }
 _FOUR_BITS: Final = (21, 22)
-# Some kernels want a constant where a promoted weight is an input; copying weights into the model is worth it up to here.
+# Some kernels want a constant where a promoted weight is an input; up to here a copy in the model is worth it.
 _EMBED_LIMIT: Final = 1 << 30
 
 
@@ -50,8 +50,8 @@ class EvaluationTimeoutError(EvaluationError):
 class Evaluator:
     """Runs one model, as often as wanted.
 
-    onnxruntime runs on one thread of the CPU, with its optimizations off and every intermediate of the main graph exposed.
-    Where it cannot load the model, `onnx.reference` runs it.
+    onnxruntime runs on one thread of the CPU, with its optimizations off and every intermediate of the main graph
+    exposed. Where it cannot load the model, `onnx.reference` runs it.
 
     Attributes:
         backend: `onnxruntime` or `reference`.
@@ -74,8 +74,8 @@ class Evaluator:
             model: The model. It is copied, so it should be light; it is not changed.
             weights: The payloads of initializers of the main graph that have only a header (name, dims, data type) in
                 `model`. They are fed as inputs, without a copy. Names that are no initializers are ignored.
-            expose: Whether every intermediate of the main graph becomes an output. It blocks onnxruntime's rewriting, and
-                costs the memory of all intermediates at once.
+            expose: Whether every intermediate of the main graph becomes an output. It blocks onnxruntime's rewriting,
+                and costs the memory of all intermediates at once.
             prefer: Which to try first; None for onnxruntime.
 
         Raises:
@@ -107,8 +107,8 @@ class Evaluator:
         """Runs the model once.
 
         Args:
-            feeds: Arrays by input name; lists for sequences, None for an empty optional. Types that numpy does not have are
-                those of `ml_dtypes`. Inputs with a default may be missing.
+            feeds: Arrays by input name; lists for sequences, None for an empty optional. Types that numpy does not have
+                are those of `ml_dtypes`. Inputs with a default may be missing.
             timeout_s: Seconds after which the run is stopped, between two nodes.
 
         Returns:
@@ -205,9 +205,7 @@ class _OrtSession(_Session):
         import numpy as np
 
         if array is None or isinstance(array, list):
-            raise EvaluationError(
-                f"input {name}: onnxruntime takes no sequence or optional beside a bfloat16 or float8"
-            )
+            raise EvaluationError(f"input {name}: onnxruntime takes no sequence beside a bfloat16 or float8")
         contiguous = np.asarray(array, order="C")
         elem_type = self._raw_inputs.get(name)
         if elem_type is None:
@@ -267,7 +265,7 @@ class _ReferenceSession(_Session):
         class Interruptible(ReferenceEvaluator):
             """Asks for the time before every node, in bodies and functions too: these are evaluated by this class."""
 
-            def _log(self, level: int, pattern: str, *args: Any) -> None:
+            def _log(self, *_message: object) -> None:
                 if session._deadline is not None and time.monotonic() > session._deadline:
                     raise EvaluationTimeoutError("the run took longer than it was given")
 
@@ -308,7 +306,7 @@ def _private_copy(
     if not keep_value_info:
         # A wrong or invented symbol in it makes onnxruntime refuse a valid model.
         del graph.value_info[:]
-    _drop_repeated_names(graph, set())
+    _mend(graph)
     if weights:
         kept = [init for init in graph.initializer if init.name not in weights]
         headers = [init for init in graph.initializer if init.name in weights]
@@ -342,18 +340,25 @@ def _filled(header: onnx.TensorProto, array: np.ndarray) -> onnx.TensorProto:
     return filled
 
 
-def _drop_repeated_names(graph: onnx.GraphProto, seen: set[str]) -> None:
-    """Blanks the names of nodes that repeat one: onnxruntime refuses two equal names, and takes any number of empty ones."""
-    for node in graph.node:
+def _mend(graph: onnx.GraphProto) -> None:
+    """Changes what onnxruntime does not stand, here and in all bodies: two equal node names, and an unused part of Split.
+
+    It refuses the first, and ends the process on the second. Any number of empty node names is fine.
+    """
+    seen: set[str] = set()
+    for index, node in enumerate(graph.node):
         if node.name in seen:
             node.name = ""
         elif node.name:
             seen.add(node.name)
+        if node.op_type == "Split" and "" in node.output:
+            named = [name or f"{graph.name}/unused/{index}/{part}" for part, name in enumerate(node.output)]
+            node.output[:] = named
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _drop_repeated_names(attribute.g, set())
+                _mend(attribute.g)
             for body in attribute.graphs:
-                _drop_repeated_names(body, set())
+                _mend(body)
 
 
 def _result(value: Any) -> Any:
@@ -391,7 +396,7 @@ def intermediate_bytes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int
     copy.CopyFrom(model)
     graph = copy.graph
     for value in graph.input:
-        if value.name in shapes:
+        if value.name in shapes and value.type.HasField("tensor_type"):
             elem_type = value.type.tensor_type.elem_type
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, elem_type, list(shapes[value.name])))
     del graph.value_info[:]
@@ -420,7 +425,7 @@ def _declared_bytes(declared: onnx.TypeProto) -> int | None:
     if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
         return None
     item = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
-    return item * math.prod(dim.dim_value for dim in tensor.shape.dim)
+    return int(item * math.prod(dim.dim_value for dim in tensor.shape.dim))
 
 
 def measured_bytes(

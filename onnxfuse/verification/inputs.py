@@ -52,7 +52,7 @@ class InputSpec:
 
     Attributes:
         name: Its name.
-        kind: `sequence` and `optional` are those of tensors; an optional sequence is a `sequence`. `other`: maps and the rest.
+        kind: `sequence` and `optional` are those of tensors; an optional sequence is a `sequence`. `other`: the rest.
         dtype: The element type, as onnx's number; 0 for `other`.
         dims: Sizes, names of symbolic dims, None for a dim without either; None where the rank is not declared.
         overridable: Whether it has a default: an initializer, from IR 4 on.
@@ -206,7 +206,10 @@ _ROLES: Final[dict[tuple[str, int], str]] = {
         (op, 1): "index"
         for op in ("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "SequenceAt")
     },
-    **{(f"Reduce{op}", 1): "axes" for op in "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare".split()},
+    **{
+        (f"Reduce{op}", 1): "axes"
+        for op in ("L1", "L2", "LogSum", "Max", "Mean", "Min", "Prod", "Sum", "LogSumExp", "SumSquare")
+    },
     **{(op, 1): "axes" for op in ("Squeeze", "Unsqueeze", "CumSum", "CumProd")},
     **{(op, 4): "length" for op in ("LSTM", "GRU", "RNN")},
     ("Slice", 1): "start",
@@ -238,7 +241,9 @@ _ROLES: Final[dict[tuple[str, int], str]] = {
 }
 _FLOAT_ROLES: Final = ("scale", "ratio")
 # A role goes through these from the output to the input of the same elements.
-_CARRIERS: Final = frozenset("Identity Cast Reshape Squeeze Unsqueeze Flatten Transpose Slice Expand Concat".split())
+_CARRIERS: Final = frozenset(
+    ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Expand", "Concat")
+)
 
 
 def _roles(graph: onnx.GraphProto) -> dict[str, tuple[str, int | None]]:
@@ -346,13 +351,14 @@ def _ladder(spec: InputSpec) -> np.ndarray:
 
 
 def _from_ladder(spec: InputSpec, start: int, count: int) -> np.ndarray:
-    """`count` values of the ladder from position `start` on; every pass through it pairs its values in another order."""
+    """`count` values of the ladder from position `start` on; every pass through it is shifted by one more."""
     ladder = _ladder(spec)
     size = len(ladder)
     # A stride that shares no factor with the size is a permutation, the same on every machine.
     stride = next(step for step in range(size * 3 // 8 | 1, 2 * size) if math.gcd(step, size) == 1)
     position = np.arange(start, start + count)
-    return ladder[(position % size * stride + position // size) % size]
+    values: np.ndarray = ladder[(position % size * stride + position // size) % size]
+    return values
 
 
 def drawn_elements(specs: Iterable[InputSpec], binding: Binding) -> int:
@@ -404,8 +410,8 @@ def draw(
     Args:
         specs: The inputs.
         binding: Sizes for their symbols.
-        family: `normal`: standard normal floats, integers from 0 to 3, random booleans, short strings. `ladder`: goes on in
-            the ladder where draw `index - 1` ended.
+        family: `normal`: standard normal floats, integers from 0 to 3, random booleans, short strings. `ladder`: goes
+            on in the ladder where draw `index - 1` ended.
         index: The number of the draw within its family, from 0.
         seed: For the family `normal`, and for the values of inputs with a role.
 
@@ -472,7 +478,6 @@ def _is_integer(dtype: np.dtype[Any]) -> bool:
 
 
 def _integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    import ml_dtypes
-
-    info = ml_dtypes.iinfo(dtype)
-    return int(info.min), int(info.max)
+    signed = not dtype.name.startswith("u")
+    bits = int(dtype.name.lstrip("uint")) - signed
+    return (-(1 << bits) if signed else 0), (1 << bits) - 1

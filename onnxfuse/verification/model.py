@@ -52,8 +52,7 @@ Progress = Callable[[str, int, int], None]
 SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
 DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 ROUNDING_SHARE: Final = 1e-2
-"""Rounding before a discrete operator (Round, ArgMax, a comparison) moves single elements by whole steps, never more than
-this part of them."""
+"""Rounding before a discrete operator (Round, ArgMax, a comparison) moves elements by whole steps, but only a few."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def check_models(
     Args:
         a: The original.
         b: The model that should do the same.
-        families: `quick`: one normal input. `full`: three, and the ladder until it is used up, and both again at two more
-            bindings of the symbolic dims, and again with the defaults of overridable inputs replaced.
+        families: `quick`: one normal input. `full`: three, and the ladder until it is used up; a few of both at two
+            more bindings of the symbolic dims; and both again with the defaults of overridable inputs replaced.
         dims: The user's sizes of symbolic dims, by name or `INPUT.AXIS`; for testing only.
         data: The user's own input sets, used instead of drawing.
         seed: Of the drawn inputs.
@@ -214,9 +213,10 @@ def _smallest_binding(check: _Check, specs: list[InputSpec], dims: Mapping[str, 
             return binding
         empty = empty or (binding, feeds, results)
     if empty is None:
-        places = " or ".join(str(binding) for binding in tried)
-        hint = "; give its dims sizes that it runs at" if places else ""
-        raise _StopError(f"the first model does not run{f' at {places}' if places else ''}: {reason}{hint}")
+        at = f" at {tried[0]}" if tried[0].sizes else ""
+        if len(tried) > 1:
+            at = f" with its symbolic dims ({', '.join(tried[0].sizes)}) at any size tried from 1 to {SIZES[-1]}"
+        raise _StopError(f"the first model does not run{at}: {reason}")
     check.notes.append("at every size that was tried, some float output is empty")
     check.keep(*empty[1:])
     return empty[0]
@@ -232,6 +232,7 @@ class _Tally:
     name: str
     different: OutputVerdict | None = None
     undecided: OutputVerdict | None = None
+    severity: tuple[bool, float] = (False, -1.0)
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def note(self, difference: Difference) -> None:
@@ -298,9 +299,7 @@ class _Check:
 
     def run_first(self, feeds: Feeds) -> list[Any]:
         """Runs the first model; raises `EvaluationError`, or `_CutError` where the time is up."""
-        self._prepare(feeds)
-        assert self._first is not None
-        return self._timed(self._first, feeds)
+        return self._timed(self._prepared(feeds), feeds)
 
     def _timed(self, evaluator: Evaluator, feeds: Feeds) -> list[Any]:
         try:
@@ -384,7 +383,9 @@ class _Check:
             tally.name, status, f"{text}, on {inputs.label}; {why or open_}", at=difference.at, draw=inputs.label
         )
         if why is None:
-            tally.undecided = tally.undecided or found
+            severity = (difference.nonfinite, (difference.max_abs or 0.0) / (difference.scale or 1.0))
+            if severity > tally.severity:
+                tally.undecided, tally.severity = found, severity
         else:
             tally.different = tally.different or found
 
@@ -404,15 +405,16 @@ class _Check:
         limit = ROUNDING_SHARE if before.discrete or after.discrete else 0.0
         return "more than 1e-2 of the largest |a| is not rounding" if difference.beyond > limit else None
 
-    def _prepare(self, feeds: Feeds) -> None:
-        """Loads both models, again where their intermediates start or cease to fit."""
+    def _prepared(self, feeds: Feeds) -> Evaluator:
+        """The first model, loaded together with the second, and again where their intermediates start or cease to fit."""
         exposed = self._fit(feeds)
         if self._first is None or exposed != self._exposed:
             self._first = self._second = None
-            self._load(exposed)
             self._exposed = exposed
+            self._first = self._load(exposed)
+        return self._first
 
-    def _load(self, expose: bool) -> None:
+    def _load(self, expose: bool) -> Evaluator:
         """Loads both in one backend: the reference evaluator where onnxruntime does not load one of them."""
 
         def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
@@ -422,23 +424,30 @@ class _Check:
         if traps:
             self._remark(f"{traps}: the smallest integer over -1 ends the process in onnxruntime")
         try:
-            self._first = load(self.a, "reference" if traps else None)
+            first = load(self.a, "reference" if traps else None)
         except EvaluationError as error:
             raise _StopError(f"the first model cannot be loaded: {error}") from error
-        self.backend = self._first.backend
+        self.backend = first.backend
         try:
             self._second = load(self.b, "reference" if self.backend == "reference" else None)
             if self._second.backend != self.backend:
-                self._remark(f"onnxruntime does not load the second model: {self._second.why_not_onnxruntime}")
-                self._first = load(self.a, "reference")
-                self.backend = self._first.backend
+                reason = self._second.why_not_onnxruntime or ""
+                if _is_own_fault(self.a.proto, self.b.proto, reason):
+                    raise EvaluationError(f"onnxruntime, which loads the first one, says: {reason}")
+                self._remark(f"onnxruntime does not load the second model: {reason}")
+                first = load(self.a, "reference")
+                self.backend = first.backend
         except EvaluationError as error:
+            if _custom_domains(self.b.proto) - _custom_domains(self.a.proto):
+                raise _StopError(f"the second model cannot be loaded: {error}") from error
+            self._second = None
             self._second_fails = str(error)
-            return
+            return first
         if self._second.backend != self.backend:
             raise _StopError("no backend loads both models")
-        if self._first.why_not_onnxruntime and not traps:
-            self._remark(f"run by the reference evaluator: {self._first.why_not_onnxruntime}")
+        if first.why_not_onnxruntime and not traps:
+            self._remark(f"run by the reference evaluator: {first.why_not_onnxruntime}")
+        return first
 
     def _remark(self, note: str) -> None:
         if note not in self.notes:
@@ -491,6 +500,19 @@ class _Check:
 # ---- without running anything
 
 
+def _custom_domains(model: onnx.ModelProto) -> set[str]:
+    """The domains of the main graph's operators that only a runtime can know."""
+    known = {"", "ai.onnx"} | {function.domain for function in model.functions}
+    return {node.domain for node in model.graph.node} - known
+
+
+def _is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
+    """Whether the second model is to blame that onnxruntime loads only the first: it asks for nothing newer or rarer."""
+    versions = [{(entry.domain, entry.version) for entry in model.opset_import} for model in (a, b)]
+    newer = b.ir_version > a.ir_version or not versions[1] <= versions[0]
+    return not newer and "Could not find an implementation" not in reason
+
+
 def _identical(a: EvalModel, b: EvalModel) -> bool:
     """Whether two models are the same bytes."""
     if a.weights.keys() != b.weights.keys():
@@ -519,7 +541,7 @@ def compare_interface(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[list[str]
         b: The model that should stand in for it.
 
     Returns:
-        The differences, and the notes: what a caller of `a` does not notice when it calls `b`. Sentences that begin with
+        The differences, and the notes: what a caller of `a` does not notice when it calls `b`. The sentences begin with
         `input NAME` or `output NAME`.
     """
     differences: list[str] = []

@@ -246,12 +246,18 @@ def _first_difference(built: _Built, results: Sequence[Any], feeds: Mapping[str,
     return None
 
 
+def _plain(item: Any) -> Any:
+    return (
+        item if isinstance(item, (int, str, bool)) or (isinstance(item, float) and math.isfinite(item)) else str(item)
+    )
+
+
 def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Mapping[str, Any]) -> Evidence:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in binding.items())
     details = {
         "shapes": {name: list(shape) for name, shape in binding.items()},
         "inputs": {
-            name: np.asarray(array).ravel()[:64].tolist()
+            name: [_plain(item) for item in array.ravel()[:64].tolist()]
             for name, array in feeds.items()
             if isinstance(array, np.ndarray)
         },

@@ -1,4 +1,4 @@
-"""What a comparison of two models says, how two results are compared, and what a graph tells about a difference of them."""
+"""What a comparison of two models says, how two results are compared, and what a graph tells about a difference."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class OutputVerdict:
         max_abs: Largest |a - b| seen where both are finite, in the units of the output; None where all bits were equal.
         max_rel: Largest |a - b| / |a| seen where both are finite and a is not 0.
         max_ulp: Largest distance in representable values of the output's own type.
-        at: The position of the difference that `why` speaks of (that of `max_abs` where nothing worse was seen); within a
-            sequence its first number is the element.
+        at: The position of the difference that `why` speaks of; within a sequence its first number is the element.
         draw: The input set of that difference, such as `ladder 3 at N=2`.
     """
 
@@ -92,7 +91,8 @@ class Verdict:
         facts = [sets] + ([self.backend] if self.backend else []) + [f"{self.seconds:.2f} s"]
         lines = [f"{self.status} ({', '.join(facts)})"]
         lines += [f"  interface: {sentence}" for sentence in self.interface]
-        lines += [f"  {output}" for output in self.outputs]
+        # An output that was not compared for the reason below is not worth a line.
+        lines += [f"  {output}" for output in self.outputs if output.why is None or output.why not in self.not_run]
         lines += [f"  not run: {sentence}" for sentence in self.not_run]
         lines += [f"  note: {sentence}" for sentence in self.notes]
         return "\n".join(lines)
@@ -118,7 +118,7 @@ class Difference:
         max_rel: As in `OutputVerdict`.
         max_ulp: As in `OutputVerdict`.
         scale: Largest finite |a|; 0 where there is none.
-        beyond: Part of the positions with |a - b| above 1e-2 `scale` and above 128 machine epsilons of the output's type.
+        beyond: Part of the positions with |a - b| above 1e-2 `scale` and above 128 machine epsilons of the type.
     """
 
     kind: str
@@ -173,7 +173,8 @@ def compare_values(a: Any, b: Any) -> Difference | None:
         return None
     at = tuple(int(index) for index in np.argwhere(different)[0])
     count = int(np.count_nonzero(different))
-    text = f"{count} of {a.size} {a.dtype.name if not strings else 'string'} values differ, {a[at]!s} and {b[at]!s} at {at}"
+    kind = "string" if strings else a.dtype.name
+    text = f"{count} of {a.size} {kind} values differ, {a[at]!s} and {b[at]!s} at {at}"
     return Difference("value", text, at, share=count / a.size)
 
 
@@ -218,7 +219,6 @@ def _compare_floats(a: np.ndarray, b: np.ndarray) -> Difference | None:
 
 def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.ndarray, ulp: np.ndarray) -> Difference:
     """Describes differing floats: `x` and `y` (float64) at the flat positions `where` of `a`, no pair both NaN."""
-    import ml_dtypes
     import numpy as np
 
     finite = np.isfinite(x) & np.isfinite(y)
@@ -226,7 +226,9 @@ def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.nda
     magnitudes = np.abs(everything[np.isfinite(everything)])
     scale = float(magnitudes.max()) if magnitudes.size else 0.0
     delta = np.where(finite, np.abs(x - y), 0.0)
-    floor = max(1e-2 * scale, 128 * float(ml_dtypes.finfo(a.dtype).eps))
+    one = np.ones((), a.dtype).view(f"u{a.dtype.itemsize}")
+    epsilon = float((one + np.ones((), one.dtype)).view(a.dtype)) - 1
+    floor = max(1e-2 * scale, 128 * epsilon)
     relative = np.divide(delta, np.abs(x), where=finite & (x != 0), out=np.zeros_like(delta))
     nonfinite = not bool(finite.all())
     worst = int(np.argmin(finite)) if nonfinite else int(np.argmax(delta))
@@ -239,7 +241,7 @@ def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.nda
         text = f"{count}, in the sign of a zero at {at}"
     else:
         text = (
-            f"{count}, by at most {delta[worst]:.3g} ({float(relative.max()):.3g} relative, {int(ulp[finite].max())} ulp)"
+            f"{count}, by at most {delta[worst]:.3g} ({float(relative.max()):.3g} relative, {int(ulp.max())} ulp)"
             f" where |a| is at most {scale:.3g}, {x[worst]:.9g} and {y[worst]:.9g} at {at}"
         )
     return Difference(
@@ -268,7 +270,8 @@ def _ulp_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     x, y = ordered(a), ordered(b)
     # The order puts -0 and +0 side by side, one apart; unsigned subtraction of the smaller cannot overflow.
-    return np.where(x > y, x - y, y - x)
+    distance: np.ndarray = np.where(x > y, x - y, y - x)
+    return distance
 
 
 def _plain(value: Any) -> Any:
@@ -288,19 +291,22 @@ def _plain(value: Any) -> Any:
 
 # ---- what can explain a difference
 
-_RANDOM: Final = frozenset(
-    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
-)
+
+def _ops(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_RANDOM: Final = _ops("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli")
 # Each gives the same bits however it is computed. Max, Min and Relu are not here: which zero or NaN they give is up to
 # the kernel. What only moves data or compares is in the table of `onnxfuse.analysis.ops`.
-_EXACT: Final = frozenset(
+_EXACT: Final = _ops(
     "Abs BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike ConcatFromSequence Constant ConstantOfShape"
     " EyeLike If IsInf IsNaN Loop Neg NonZero Not OneHot Optional OptionalGetElement OptionalHasElement Scan"
-    " SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size SplitToSequence".split()
+    " SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size SplitToSequence"
 )
-_DISCRETE: Final = frozenset(
+_DISCRETE: Final = _ops(
     "ArgMax ArgMin Cast CastLike Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax Less LessOrEqual"
-    " Mod NonMaxSuppression NonZero QuantizeLinear Round Sign TopK Unique".split()
+    " Mod NonMaxSuppression NonZero QuantizeLinear Round Sign TopK Unique"
 )
 # onnx's numbers of the types in which nothing rounds: the integers, bool and string.
 _NOT_FLOAT: Final = frozenset((2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 21, 22, 25, 26))
@@ -317,12 +323,12 @@ class GraphFacts:
     @cached_property
     def random(self) -> frozenset[str]:
         """The values that random operators reach, those in bodies and local functions among them."""
-        return self._reached((), lambda node: any(map(self._is_random, self._inside(node))))
+        return self._reached(is_source=lambda node: any(map(self._is_random, self._inside(node))))
 
     @cached_property
     def rounded(self) -> frozenset[str]:
         """The values that come from an operator which may round, or of which not enough is known."""
-        return self._reached((), lambda node: not self._is_exact(node))
+        return self._reached(is_source=lambda node: not self._is_exact(node))
 
     @cached_property
     def discrete(self) -> bool:
@@ -345,7 +351,7 @@ class GraphFacts:
             return None
         # An input that is a divisor itself has a role, and is drawn from small positive numbers.
         drawn = [spec.name for spec in free_inputs(self._model) if spec.role is None]
-        reached = self._reached(drawn, lambda node: False, stops=("Shape", "Size"))
+        reached = self._reached(drawn, stops=("Shape", "Size"))
         for node in divisions:
             divisor = node.input[1]
             if (divisor in reached or self._is_minus_one(divisor)) and self._types.get(divisor) in (6, 7):
@@ -375,12 +381,18 @@ class GraphFacts:
         return {**types, **{init.name: init.data_type for init in graph.initializer}}
 
     def _reached(
-        self, start: Collection[str], is_source: Callable[[onnx.NodeProto], bool], stops: Collection[str] = ()
+        self,
+        start: Collection[str] = (),
+        *,
+        is_source: Callable[[onnx.NodeProto], bool] | None = None,
+        stops: Collection[str] = (),
     ) -> frozenset[str]:
         """The values that depend on `start` or on a source, in a graph that is in topological order."""
         found = set(start)
         for node in self._model.graph.node:
-            if node.op_type not in stops and (is_source(node) or any(name in found for name in _reads(node))):
+            if node.op_type in stops:
+                continue
+            if (is_source is not None and is_source(node)) or any(name in found for name in _reads(node)):
                 found.update(name for name in node.output if name)
         return frozenset(found)
 

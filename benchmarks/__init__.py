@@ -1,0 +1,1 @@
+"""onnxfuse beside its peers, measured in one run: `python -m benchmarks.run`."""

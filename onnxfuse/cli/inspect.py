@@ -1,0 +1,125 @@
+"""`onnxfuse inspect`: what is in a model, and what would match."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxfuse.cli import options
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnxfuse.model_io import Opened
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "inspect",
+        help="show a model's interface, ops and sizes, and which passes would match",
+        description="Shows a model's interface, opsets, ops and sizes, and how often each pass would match. Writes nothing.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path)
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the subcommand."""
+    options.quiet_libraries()
+    from onnxfuse.model_io import open_model
+
+    opened = open_model(arguments.model)
+    data = _describe(opened, arguments.model)
+    if arguments.json:
+        options.print_json(data)
+    else:
+        print(_text(data))
+    return 0
+
+
+def _describe(opened: Opened, path: Path) -> dict[str, Any]:
+    from onnxfuse.model_io.files import external_tensors
+    from onnxfuse.pipeline.manager import facts_of
+
+    source = opened.source
+    assert source is not None  # noqa: S101 - the command line reads files
+    proto = source.proto
+    facts = facts_of(opened)
+    locations = {e.value for t in external_tensors(proto) for e in t.external_data if e.key == "location"}
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    fixed = initializers if proto.ir_version < 4 else set()
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "ir_version": proto.ir_version,
+        "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+        "opsets": {entry.domain: entry.version for entry in proto.opset_import},
+        "inputs": [_value(value) for value in proto.graph.input if value.name not in fixed],
+        "outputs": [_value(value) for value in proto.graph.output],
+        "nodes": facts.nodes,
+        "ops": dict(facts.ops),
+        "functions": [f"{function.domain}::{function.name}" for function in proto.functions],
+        "initializers": len(initializers),
+        "external_data": sorted(locations),
+        "would_match": _matches(path),
+    }
+
+
+def _matches(path: Path) -> dict[str, dict[str, int]]:
+    from onnxfuse.model_io import open_model
+    from onnxfuse.pipeline import registry
+    from onnxfuse.pipeline.manager import PassManager, VerifyLevel
+    from onnxfuse.pipeline.pipeline import Pipeline, has_required_options
+
+    found = {}
+    for name in registry.origins():
+        if has_required_options(registry.pass_class(name)):
+            continue  # it does nothing until it is told what
+        report = PassManager(Pipeline.parse(name), verify=VerifyLevel.OFF).run(open_model(path))
+        found[name] = {"matches": len(report.applied), "declined": len(report.declined)}
+    return found
+
+
+def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return {"name": value.name, "type": kind or "unknown", "shape": None}
+    tensor = value.type.tensor_type
+    shape = None
+    if tensor.HasField("shape"):
+        shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    return {"name": value.name, "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), "shape": shape}
+
+
+def _text(data: dict[str, Any]) -> str:
+    from onnxfuse.report.text import table
+
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in data["opsets"].items())
+    lines = [
+        f"{data['path']}: {data['bytes'] / 1e6:.1f} MB, IR version {data['ir_version']}, opset {opsets}"
+        + (f", by {data['producer']}" if data["producer"] else ""),
+        *(f"input   {_value_text(value)}" for value in data["inputs"]),
+        *(f"output  {_value_text(value)}" for value in data["outputs"]),
+        f"{data['nodes']} nodes, {data['initializers']} initializers"
+        + (f", external data in {', '.join(data['external_data'])}" if data["external_data"] else "")
+        + (f", functions {', '.join(data['functions'])}" if data["functions"] else ""),
+        "",
+    ]
+    ops = sorted(data["ops"].items(), key=lambda item: (-item[1], item[0]))
+    lines += table(("op", "nodes"), [(name, str(count)) for name, count in ops], right=(1,))
+    rows = [(name, str(c["matches"]), str(c["declined"])) for name, c in data["would_match"].items()]
+    lines += ["", *table(("pass", "would apply", "declined"), rows, right=(1, 2))]
+    return "\n".join(lines)
+
+
+def _value_text(value: dict[str, Any]) -> str:
+    shape = "?" if value["shape"] is None else ", ".join(map(str, value["shape"]))
+    return f"{value['name']}  {value['type']} [{shape}]"
