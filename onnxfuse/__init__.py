@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives. They are imported when they are asked for: a pass is listed, and a command answers, without
-# onnx, onnx_ir and onnxruntime, which take a second.
+# Where each public name lives. They are imported when they are asked for: a pass is listed, and a command answers,
+# without onnx, onnx_ir and onnxruntime, which take a second.
 _HOMES = {
     "Applied": "onnxfuse.report.records",
     "Builder": "onnxfuse.rewriting.builder",

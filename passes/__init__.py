@@ -22,8 +22,8 @@ PRESETS: Final = {
     "default": "merge-sliced,remove-pad",
     "ascend": "merge-sliced,remove-pad",
 }
-"""Pipelines by name. `minimal`: what costs nothing anywhere. `default`: exact, of use on every backend. `ascend`: `default`
-and what helps on Ascend's NPUs."""
+"""Pipelines by name. `minimal`: what costs nothing anywhere. `default`: exact, of use on every backend. `ascend`:
+`default` and what helps on Ascend's NPUs."""
 
 
 def __getattr__(name: str) -> Any:

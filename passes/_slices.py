@@ -34,15 +34,16 @@ INEXPRESSIBLE: Final = "no single Slice selects the same elements for every leng
 
 
 def compose(parts: Sequence[Part], *, length: int | None, axis: int) -> Part | str:
-    """Returns the one part that selects what `parts` select one after the other, or a sentence that says why there is none.
+    """Returns the one part that selects what `parts` select in a row, or a sentence that says why there is none.
 
     Args:
         parts: The parts of a chain on one axis, the first applied first.
         length: The axis's length, or None where it can be any.
         axis: Its number, for the sentence.
 
-    With a known length, ranges are composed and the result is read off. Without one, candidates are fitted on long axes and
-    each is proved on every length from 0 to the bound that the constants imply, beyond which nothing new happens.
+    With a known length, ranges are composed and the result is read off. Without one, candidates are fitted on long
+    axes and each is proved on every length from 0 to the bound that the constants imply, beyond which nothing new
+    happens.
     """
     if len(parts) == 1 and length is None:
         return EVERYTHING if _selects_everything(parts[0]) else parts[0]
@@ -74,8 +75,8 @@ def _selects_everything(part: Part) -> bool:
 def _indices(part: Part, length: int, *, as_onnx: bool) -> range:
     """Returns the positions that `part` selects of `length` elements.
 
-    numpy and onnxruntime part ways where a negative step starts before the first element: numpy selects nothing, the text of
-    the ONNX operator clamps the start to the first element.
+    numpy and onnxruntime part ways where a negative step starts before the first element: numpy selects nothing, the
+    text of the ONNX operator clamps the start to the first element.
     """
     if part.step < 0 and as_onnx and length and part.start + length < 0:
         part = part._replace(start=0)
@@ -123,7 +124,7 @@ def _part_of(selected: range, length: int) -> Part:
 
 
 def _reach(parts: Sequence[Part]) -> int:
-    """Returns the length from which on nothing new happens: |start| + |end| + |step|, scaled by the steps before, and 2."""
+    """Returns the length from which on nothing new happens: the sum of |start| + |end| + |step| + 2, scaled."""
     total, scale = 0, 1
     for part in parts:
         near = sum(abs(bound) for bound in (part.start, part.end) if abs(bound) < CLAMPED)

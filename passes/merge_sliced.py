@@ -29,8 +29,8 @@ class MergeSliced(RewritePass):
 
     What it does:
         Replaces a chain of Slices, each read only by the next, by one Slice. Slices of different axes always merge.
-        Slices of one axis merge where a single Slice selects the same elements: for the known length of the axis, or for
-        every length. A chain that selects everything disappears.
+        Slices of one axis merge where a single Slice selects the same elements: for the known length of the axis, or
+        for every length. A chain that selects everything disappears.
 
     Why:
         `x[:, :, 1:, 1:]` in PyTorch is exported as two Slices. Each is a copy of the tensor, and on an accelerator a
@@ -50,15 +50,16 @@ class MergeSliced(RewritePass):
 
             <ir_version: 8, opset_import: ["": 17]>
             example (float[N, 8, 16, 16] x) => (float[N, 8, 15, 15] y)
-            <int64[2] y_starts = {1, 1}, int64[2] y_ends = {9223372036854775807, 9223372036854775807}, int64[2] y_axes = {2, 3}> {
+            <int64[2] y_starts = {1, 1}, int64[2] y_ends = {9223372036854775807, 9223372036854775807}, int64[2] y_axes
+            = {2, 3}> {
                 y = Slice(x, y_starts, y_ends, y_axes)
             }
 
     When it declines:
-        The first Slice has another use or is a graph output; bounds, axes or steps are not constant; axes are counted from
-        both ends and the rank is not known; the Slices of one axis select what no single Slice selects for every length
-        (`x[-5:][2:]` is not `x[-3:]` where x is shorter than 5); numpy and onnxruntime read a bound differently (a
-        negative step that starts before the first element).
+        The first Slice has another use or is a graph output; bounds, axes or steps are not constant; axes are counted
+        from both ends and the rank is not known; the Slices of one axis select what no single Slice selects for every
+        length (`x[-5:][2:]` is not `x[-3:]` where x is shorter than 5); numpy and onnxruntime read a bound differently
+        (a negative step that starts before the first element).
 
     Numerics:
         Exact: data is moved, not computed.
@@ -107,7 +108,7 @@ class MergeSliced(RewritePass):
 
 
 def _chain(node: ir.Node, facts: Facts) -> list[tuple[ir.Node, Parts]]:
-    """Returns the Slices that end in `node`, in order, each read only by the next; one alone where there is no chain."""
+    """Returns the Slices that end in `node`, in order, each read only by the next; none where there is no chain."""
     before = facts.producer(facts.input(node, 0), "Slice")
     if before is None:
         return []
@@ -175,13 +176,13 @@ def _merge(chain: Sequence[tuple[ir.Node, Parts]], facts: Facts) -> Parts | str:
         for axis, part in distinct.items():
             by_axis.setdefault(axis, []).append(part)
     merged: Parts = {}
-    for axis, parts in sorted(by_axis.items()):
-        length = _length(data, axis, facts) if len(parts) > 1 or _may_select_everything(parts[0]) else None
-        part = compose(parts, length=length, axis=axis)
-        if isinstance(part, str):
-            return part
-        if part != EVERYTHING:
-            merged[axis] = part
+    for axis, row in sorted(by_axis.items()):
+        length = _length(data, axis, facts) if len(row) > 1 or _may_select_everything(row[0]) else None
+        composed = compose(row, length=length, axis=axis)
+        if isinstance(composed, str):
+            return composed
+        if composed != EVERYTHING:
+            merged[axis] = composed
     return merged
 
 

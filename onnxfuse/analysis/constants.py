@@ -1,7 +1,7 @@
 """Which values are constant, and what they hold.
 
-A value is constant if it is an initializer that no caller can override, or the output of a Constant node; what is computed
-from constants by shape arithmetic is followed by `onnxfuse.analysis.shapes`.
+A value is constant if it is an initializer that no caller can override, or the output of a Constant node; what is
+computed from constants by shape arithmetic is followed by `onnxfuse.analysis.shapes`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def has_data(tensor: ir.TensorProtocol) -> bool:
 
 
 def small_array(tensor: ir.TensorProtocol) -> np.ndarray | None:
-    """Returns the contents of a tensor of at most 4096 elements; None where it is larger, stripped, or not to be read."""
+    """Returns the contents of a tensor of at most 4096 elements; None where it is larger, stripped or unreadable."""
     if tensor.size > SMALL or not has_data(tensor):
         return None
     try:

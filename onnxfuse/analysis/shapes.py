@@ -151,10 +151,13 @@ class Shapes:
         self._known.update(zip(node.outputs, infos, strict=True))
 
     def _joined(self, node: ir.Node) -> list[Info]:
-        """The outputs of an If: what its branches agree on."""
+        """The outputs of an If: those of the branch that is known to run, or what both branches agree on."""
         branches = _branches(node)
         if len(branches) != 2 or any(len(graph.outputs) != len(node.outputs) for graph in branches):
             return [Info(value.type) for value in node.outputs]
+        condition = self._known[node.inputs[0]].contents if node.inputs[0] is not None else None
+        if condition is not None and condition.size == 1 and isinstance(condition.item(), bool):
+            branches = [branches[0 if condition.item() else 1]] * 2
         infos = []
         for value, *results in zip(node.outputs, *(graph.outputs for graph in branches), strict=True):
             one, other = (self._known[result] for result in results)
@@ -170,7 +173,7 @@ class Shapes:
     def _is_local(self, node: ir.Node) -> bool:
         functions = self._model.functions
         domains = (node.domain, "ai.onnx") if node.domain == "" else (node.domain,)
-        return any((domain, node.op_type, node.overload) in functions for domain in domains)
+        return bool(functions) and any((domain, node.op_type, node.overload) in functions for domain in domains)
 
     def _version(self, node: ir.Node) -> int | None:
         """The opset version that a node is read by; None if its domain is not imported, or it is not clear which."""
@@ -347,12 +350,13 @@ def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | Non
 
 
 def _encoded(info: Info, names: dict[Symbol, str]) -> onnx.TypeProto:
-    if info.type is None:
-        return onnx.TypeProto()
-    proto = ir.serde.serialize_type(info.type)
+    if info.dtype is None:
+        return onnx.TypeProto() if info.type is None else ir.serde.serialize_type(info.type)
+    proto = onnx.TypeProto()
+    proto.tensor_type.elem_type = int(info.dtype)
     if info.dims is not None:
         shape = proto.tensor_type.shape
-        shape.SetInParent()
+        shape.SetInParent()  # a scalar has a shape as well
         for dim in info.dims:
             if isinstance(dim, int):
                 shape.dim.add(dim_value=dim)

@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show a model's interface, ops and sizes, and which passes would match",
-        description="Shows a model's interface, opsets, ops and sizes, and how often each pass would match. Writes nothing.",
+        description="Shows a model's interface, opsets, ops and sizes, and how often each pass would apply.",
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", type=Path)

@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "passes",
         help="list the passes; with a name, show its page",
-        description="Lists the passes and presets. With names, shows what each pass does, when it declines, and its options.",
+        description="Lists the passes and presets. With names, shows what each does and when it declines.",
         allow_abbrev=False,
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="passes to describe")

@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="say whether two models are equivalent",
-        description="Compares two models, whatever made them: interfaces first, then results on drawn inputs, bit for bit. "
+        description="Compares two models, whatever made them: interfaces, then results on drawn inputs, bit for bit. "
         "Exit code 0: equivalent; 1: different; 5: nothing differs, but something could not be decided.",
         allow_abbrev=False,
     )

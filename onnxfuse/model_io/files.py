@@ -1,7 +1,7 @@
 """Files: written whole or not at all, weights carried by the operating system, external data kept where it is.
 
-A model is written to a temporary file beside its destination, synced and renamed. The large initializers of a model that
-came as a file go from that file to the new one by `copy_file_range`, without passing through Python.
+A model is written to a temporary file beside its destination, synced and renamed. The large initializers of a model
+that came as a file go from that file to the new one by `copy_file_range`, without passing through Python.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Saved:
     Attributes:
         path: The model's file.
         size: Its size, in bytes.
-        notes: What a user should know: that external data was carried and how, that weights went to a file of their own.
+        notes: What a user should know: that external data was carried and how, that weights went to a file of their
+            own.
     """
 
     path: Path

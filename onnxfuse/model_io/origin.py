@@ -283,8 +283,8 @@ def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
 def _without_the_unreadable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy that onnx_ir can read.
 
-    onnx_ir 1.1 has no sparse tensors, no string lists outside UTF-8, and no map types. The bytes of what is left out here
-    are carried by the origin, and a node that held such a thing is closed to rewrites.
+    onnx_ir 1.1 has no sparse tensors, no string lists outside UTF-8, and no map types. The bytes of what is left out
+    here are carried by the origin, and a node that held such a thing is closed to rewrites.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)

@@ -1,7 +1,7 @@
 """Protobuf's wire format, as far as carrying messages over unread needs it.
 
-A message is a sequence of fields; a field is a tag (number and wire type) and a payload. Cutting a buffer into its fields
-lets us emit the untouched ones byte for byte, and leave the weights where they are.
+A message is a sequence of fields; a field is a tag (number and wire type) and a payload. Cutting a buffer into its
+fields lets us emit the untouched ones byte for byte, and leave the weights where they are.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """

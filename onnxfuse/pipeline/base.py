@@ -32,8 +32,8 @@ class Numerics(StrEnum):
 class Pass(ABC):
     """A unit in a pipeline.
 
-    A pass is a frozen dataclass whose fields are its options. It is also an `onnx_ir.passes` pass (in place), so it runs in
-    anyone's pipeline; there, too, each rewrite is verified before it is put in.
+    A pass is a frozen dataclass whose fields are its options. It is also an `onnx_ir.passes` pass (in place), so it
+    runs in anyone's pipeline; there, too, each rewrite is verified before it is put in.
     """
 
     name: ClassVar[str]
@@ -83,7 +83,7 @@ class RewritePass(Pass):
     """
 
     ops: ClassVar[frozenset[str]]
-    """The op_types (of the default domain) that `match` is asked about. A model without any of them is not even opened."""
+    """The op_types (of the default domain) that `match` is asked about. A model without them is not even opened."""
 
     @abstractmethod
     def match(self, node: ir.Node, facts: Facts) -> Match | None:
@@ -94,8 +94,8 @@ class RewritePass(Pass):
             facts: What is known of the model.
 
         Returns:
-            The region to replace (`facts.region(...)`), or None where the pattern is absent. Where the pattern is there but
-            a precondition is not met, `facts.decline(reason)` ends the call.
+            The region to replace (`facts.region(...)`), or None where the pattern is absent. Where the pattern is
+            there but a precondition is not met, `facts.decline(reason)` ends the call.
         """
 
     @abstractmethod
@@ -144,7 +144,7 @@ def _format_value(value: Any) -> str:
         return "true" if value else "false"
     text = str(value)
     plain = text != "" and all(character.isalnum() or character in "_-.+:/" for character in text)
-    return text if plain and not isinstance(value, str) or plain and not text.startswith("-") else _quoted(text)
+    return text if plain else _quoted(text)
 
 
 def _quoted(text: str) -> str:
@@ -155,7 +155,7 @@ def _register() -> None:
     """Makes `isinstance(pass_, onnx_ir.passes.PassBase)` true."""
     import onnx_ir as ir
 
-    ir.passes.PassBase.register(Pass)
+    ir.passes.PassBase.register(Pass)  # type: ignore[type-abstract]
 
 
 if "onnx_ir" in sys.modules:

@@ -64,7 +64,8 @@ class PassManager:
         pipeline: What to run.
         verify: How much is verified.
         exclude: Names of nodes that no rewrite may touch.
-        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the model.
+        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the
+            model.
         input_data: Input sets for the whole-model check, used instead of drawn ones.
         budget: Seconds for the whole-model check.
         progress: Told how far the run is.
@@ -203,18 +204,19 @@ def apply(
 
     Args:
         model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`. It is not changed.
-        passes: A pipeline, as text or object; names of presets stand in it: `"default,transpose-around-softmax{axis=1}"`.
+        passes: A pipeline, as text or object; presets stand in it by name: `"default,transpose-around-softmax{axis=1}"`.
         verify: `off`, `structure`, `region` (each rewrite on its own region), or `model` (and the whole model, once).
         skip: Names of passes to leave out.
         exclude: Names of nodes that no rewrite may touch.
-        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the model.
+        dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the
+            model.
         input_data: Input sets for the whole-model check, used instead of drawn ones.
         budget: Seconds for the whole-model check; what it cuts is listed as not-run in the verdict.
         progress: Called with what is being done, how much is done, and how much there is.
 
     Returns:
-        The new model, of the kind that was given (for a path: an `onnx_ir.Model`), and the report. Where nothing matched,
-        the bytes are the same.
+        The new model, of the kind that was given (for a path: an `onnx_ir.Model`), and the report. Where nothing
+        matched, the bytes are the same.
 
     Raises:
         ModelError: The model cannot be read.

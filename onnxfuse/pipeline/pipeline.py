@@ -188,7 +188,7 @@ class _Parser:
         if quote not in ("'", '"') or not quote:
             return self._match(self._BARE, f"the option {name} needs a value")
         self.at += 1
-        out = []
+        out: list[str] = []
         while self.at < len(self.text):
             character = self.text[self.at]
             self.at += 1
@@ -262,9 +262,9 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 def _read_value(text: str, option: dataclasses.Field[Any], where: str) -> Any:
     """Reads a value as the option's default has it, or where there is none as its annotation says."""
-    kind = type(option.default)
-    if option.default in (dataclasses.MISSING, None):
-        kind = {"int": int, "float": float, "bool": bool}.get(str(option.type).split("|")[0].strip(), str)
+    kind: type[Any] = {"int": int, "float": float, "bool": bool}.get(str(option.type).split("|")[0].strip(), str)
+    if option.default is not dataclasses.MISSING and option.default is not None:
+        kind = type(option.default)
     try:
         if kind is bool:
             return _BOOLEANS[text.lower()]

@@ -19,9 +19,9 @@ PROVENANCE: Final = "onnxfuse.pass"
 class Builder:
     """Makes the nodes and constants that replace a region; the graph is not touched.
 
-    Names are unique in the model and stable from run to run: they derive from the name of the region's last node. The value
-    that replaces a region's output takes over that output's name when the engine puts it in, so consumers and graph
-    outputs keep what they read.
+    Names are unique in the model and stable from run to run: they derive from the name of the region's last node. The
+    value that replaces a region's output takes over that output's name when the engine puts it in, so consumers and
+    graph outputs keep what they read.
 
     Attributes:
         nodes: The nodes made so far, in order.
@@ -108,7 +108,7 @@ class Builder:
             name=tensor.name,
             const_value=tensor,
             type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(tensor.shape),
+            shape=ir.Shape(array.shape),
         )
         self.constants.append(value)
         return value

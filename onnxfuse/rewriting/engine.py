@@ -1,7 +1,7 @@
 """Runs one rewrite pass over a model: a worklist, and for each candidate match, build, verify, splice.
 
-A replacement is built beside the graph and compared with what it replaces before it is put in: a rewrite that failed its
-check is never in the model.
+A replacement is built beside the graph and compared with what it replaces before it is put in: a rewrite that failed
+its check is never in the model.
 """
 
 from __future__ import annotations
@@ -73,11 +73,7 @@ def _all_names(model: ir.Model) -> Iterator[str]:
         for node in graph:
             if node.name:
                 yield node.name
-            for value in node.inputs:
-                if value is not None:
-                    yield str(value.name)
-            for value in node.outputs:
-                yield str(value.name)
+            yield from (str(value.name) for value in (*node.inputs, *node.outputs) if value is not None)
             graphs.extend(subgraphs(node))
 
 
@@ -146,7 +142,7 @@ class Engine:
                         queue.append(neighbour)
                 if len(self._applied) > limit:
                     raise PassError(
-                        f"{self.label} does not reach a fixpoint: {limit} rewrites, the last at {self._applied[-1].at}. "
+                        f"{self.label} reaches no fixpoint: {limit} rewrites, the last at {self._applied[-1].at}. "
                         "The pass matches its own output; it needs mending"
                     )
         finally:
@@ -233,7 +229,7 @@ class Engine:
         place = self._place(node)
         gone = [(node_label(old), old.op_type) for old in match.nodes]
         inside = [value for old in match.nodes for value in old.outputs]
-        names = {str(value.name): None for value in inside}
+        names: dict[str, str | None] = {str(value.name): None for value in inside}
         again = [use.node for value in match.outputs for use in value.uses() if use.node not in match.nodes]
         again += [producer for value in match.inputs if (producer := value.producer()) is not None]
         graph = match.nodes[0].graph
@@ -298,8 +294,8 @@ class Engine:
                 _take_over(old, values[index])
                 del names[name]
         graph.insert_before(match.nodes[-1], builder.nodes)
-        for new in builder.nodes:
-            self.facts.add_uses(new)
+        for node in builder.nodes:
+            self.facts.add_uses(node)
         for old, new in zip(match.outputs, values, strict=True):
             old.replace_all_uses_with(new, replace_graph_outputs=True)
             self.facts.move_uses(old, new)
@@ -308,7 +304,7 @@ class Engine:
             graph.sort()  # one of the outputs may be read before the place where the region ended
 
     def _can_rename(self, value: ir.Value, graph: ir.Graph) -> bool:
-        """Says whether `value` may take a graph output's name: a node of this graph computes it, and it is no output."""
+        """Says whether `value` may take a graph output's name: a node here computes it, and it is no output."""
         producer = value.producer()
         return producer is not None and producer.graph is graph and not value.is_graph_output()
 

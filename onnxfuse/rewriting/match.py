@@ -112,8 +112,8 @@ class Facts:
     def constant(self, value: ir.Value | None) -> np.ndarray | None:
         """Returns what a small constant holds, or None where `value` is no constant.
 
-        A constant is an initializer that no caller can override, the output of a Constant node (both through Identity), or
-        integers computed from these and from known dims. At most 4096 elements. Not to be changed.
+        A constant is an initializer that no caller can override, the output of a Constant node (both through
+        Identity), or integers computed from these and from known dims. At most 4096 elements. Not to be changed.
         """
         if value is None:
             return None

@@ -1,7 +1,7 @@
 """Models without their weights, and seeded random weights for them.
 
-A stripped initializer keeps name, dims and data type, carries no data, and has the doc_string `stripped`. `onnx.load` reads
-such a model; the ONNX checker refuses it until it is filled.
+A stripped initializer keeps name, dims and data type, carries no data, and has the doc_string `stripped`. `onnx.load`
+reads such a model; the ONNX checker refuses it until it is filled.
 
     python -m onnxfuse.testing.weights strip MODEL.onnx SMALL.onnx
     python -m onnxfuse.testing.weights fill SMALL.onnx MODEL.onnx --seed 0
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import onnx
@@ -28,7 +29,8 @@ FLOATS: Final = frozenset(
 )
 
 
-class _Use(NamedTuple):
+@dataclass(frozen=True)
+class _Use:
     """The node that reads an initializer first, and as which input."""
 
     node: onnx.NodeProto
@@ -58,12 +60,14 @@ def strip(model: onnx.ModelProto, *, elements: int = 64) -> onnx.ModelProto:
 def fill(model: onnx.ModelProto, *, seed: int = 0) -> onnx.ModelProto:
     """Returns a copy of `model` in which stripped initializers have random weights again.
 
-    The weights keep activations at an ordinary scale, so that outputs are neither constant nor infinite and a wrong rewrite
+    The weights keep activations at an ordinary scale, so that outputs are neither constant nor infinite and a wrong
+    rewrite
     shows: fan-in scaled normals for Conv, Gemm and MatMul, positive variances for BatchNormalization, gains near 1.
 
     Args:
         model: The model; it is not changed.
-        seed: Of all weights; each initializer draws by its name, so that it has the same weights whatever else is there.
+        seed: Of all weights; each initializer draws by its name, so that it has the same weights whatever else is
+            there.
     """
     filled = onnx.ModelProto()
     filled.CopyFrom(model)

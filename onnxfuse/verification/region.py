@@ -1,9 +1,9 @@
 """Compares a region of a graph with what is to replace it, before it is replaced.
 
-Both are built into one small model with the same inputs, every intermediate exposed, and run on inputs that can tell them
-apart. Regions that only move data get the exact method: every element carries a number of its own, so that one run shows
-the whole index map. The measured grounds of the method: an exhaustive sweep of a symbolic length up to the bound that
-the region's constants imply missed none of 85,902 wrong merges of two Slices.
+Both are built into one small model with the same inputs, every intermediate exposed, and run on inputs that can tell
+them apart. Regions that only move data get the exact method: every element carries a number of its own, so that one run
+shows the whole index map. The measured grounds of the method: an exhaustive sweep of a symbolic length up to the bound
+that the region's constants imply missed none of 85,902 wrong merges of two Slices.
 """
 
 from __future__ import annotations
@@ -215,11 +215,11 @@ def _rank(shape: tuple[Dim, ...] | None) -> int | None:
     return None if shape is None else len(shape)
 
 
-def _shape(shape: tuple[Dim, ...] | None, guess: int) -> tuple[Dim, ...]:
+def _shape(shape: tuple[Dim, ...] | None, guess: int) -> tuple[Dim | None, ...]:
     return (None,) * guess if shape is None else shape
 
 
-def _grade(sweep: Sweep, shapes: Mapping[str, tuple[Dim, ...]], runs: int) -> str:
+def _grade(sweep: Sweep, shapes: Mapping[str, tuple[Dim | None, ...]], runs: int) -> str:
     if not sweep.exhaustive or runs < len(sweep.bindings):
         return GRADE_TESTED
     static = all(isinstance(dim, int) for shape in shapes.values() for dim in shape)
@@ -315,7 +315,7 @@ def _as_type(ids: np.ndarray, dtype: ir.DataType) -> np.ndarray:
     return ids.astype(dtype.numpy())
 
 
-def _bound(shapes: Mapping[str, tuple[Dim, ...]], sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+def _bound(shapes: Mapping[str, tuple[Dim | None, ...]], sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Gives every symbol a size; equal symbols get equal ones."""
     given: dict[Dim, int] = {}
     cycle = itertools.cycle(sizes)

@@ -1,8 +1,8 @@
 """Which shapes decide whether two regions that only move data are the same.
 
-Slice and Pad act on each axis by itself: the whole index map is the product of one map for each axis. So it is enough to
-sweep the length of one axis at a time, and dims that nothing slices or pads need not be swept at all. A length beyond the
-bound that the constants imply shows nothing new: every start, end and step has come to bear by then.
+Slice and Pad act on each axis by itself: the whole index map is the product of one map for each axis. So it is enough
+to sweep the length of one axis at a time, and dims that nothing slices or pads need not be swept at all. A length
+beyond the bound that the constants imply shows nothing new: every start, end and step has come to bear by then.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def plan(
     before: Sequence[ir.Node],
     after: Sequence[ir.Node],
     inputs: Mapping[str, ir.Value],
-    shapes: Mapping[str, tuple[Dim, ...]],
+    shapes: Mapping[str, tuple[Dim | None, ...]],
     contents: Contents,
 ) -> Sweep:
     """Says on which shapes two regions of data movement are to be compared.
@@ -67,8 +67,8 @@ def plan(
     return _few(shapes)
 
 
-def _per_axis(name: str, shape: tuple[Dim, ...], bounds: Sequence[int]) -> Sweep:
-    """Sweeps each touched axis whose length is not known, the others held at a length where everything comes to bear."""
+def _per_axis(name: str, shape: tuple[Dim | None, ...], bounds: Sequence[int]) -> Sweep:
+    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear."""
     base, swept = [], []
     for axis, (dim, bound) in enumerate(zip(shape, bounds, strict=True)):
         if isinstance(dim, int):
@@ -146,7 +146,7 @@ def _numbers(node: ir.Node, index: int, attribute: str, contents: Contents) -> l
     return None if array is None else [int(number) for number in np.asarray(array).ravel()]
 
 
-def _few(shapes: Mapping[str, tuple[Dim, ...]]) -> Sweep:
+def _few(shapes: Mapping[str, tuple[Dim | None, ...]]) -> Sweep:
     """Static shapes decide; for others, a few sizes, equal symbols equal."""
     symbols = list(dict.fromkeys(dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)))
     if not symbols:
@@ -163,7 +163,7 @@ def _few(shapes: Mapping[str, tuple[Dim, ...]]) -> Sweep:
     return Sweep(bindings, exhaustive=False)
 
 
-def _ints(shape: tuple[Dim, ...]) -> Iterator[int]:
+def _ints(shape: tuple[Dim | None, ...]) -> Iterator[int]:
     for dim in shape:
         if isinstance(dim, int):
             yield dim
