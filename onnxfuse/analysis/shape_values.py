@@ -83,6 +83,14 @@ def slice_parameters(view: NodeView) -> list[tuple[int, Any, Any, Any]] | None:
     return [(axis % len(dims), start, end, step) for start, end, axis, step in zip(*columns, strict=True)]
 
 
+def _positions(dim: int, start: int, end: int, step: int) -> range:
+    """What Slice takes of an axis. Not quite Python's slice: counting down, a start before the front means the front."""
+    start, end = (bound + dim if bound < 0 else bound for bound in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), dim), min(max(end, 0), dim), step)
+    return range(min(max(start, 0), dim - 1), min(max(end, -1), dim - 1), step)
+
+
 def node_contents(view: NodeView, out: Info) -> Contents | None:
     """The contents of a node's first output, of which type and shape are known already.
 
@@ -137,7 +145,7 @@ def _sliced(view: NodeView, _: Info, __: tuple[int, ...]) -> Contents | None:
     for axis, *bounds in parameters:
         if not all(isinstance(bound, int) for bound in bounds) or bounds[2] == 0:
             return None
-        positions = range(*slice(*bounds).indices(contents.shape[axis]))
+        positions = _positions(contents.shape[axis], *bounds)
         contents = contents.take(np.array(positions, dtype=np.intp), axis=axis)
     return contents
 
@@ -413,7 +421,7 @@ def _slice_dim(dim: Dim, start: Any, end: Any, step: Any) -> Dim | None:
     if not isinstance(step, int) or step == 0:
         return None
     if isinstance(dim, int) and isinstance(start, int) and isinstance(end, int):
-        return len(range(*slice(start, end, step).indices(dim)))
+        return len(_positions(dim, start, end, step))
     to_end = end == dim or (isinstance(end, int) and end >= FAR)
     whole = step == 1 and isinstance(start, int) and (start == 0 or start <= -FAR) and to_end
     from_end = isinstance(start, int) and (start == -1 or start >= FAR)

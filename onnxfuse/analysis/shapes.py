@@ -244,7 +244,8 @@ def _inferred(view: NodeView) -> list[Info]:
         for name, dtype in _CONSTANTS.items():
             attribute = node.attributes.get(name)
             if attribute is not None and not attribute.is_ref():
-                tensor = attribute.as_tensor() if dtype is None else ir.tensor(attribute.value, dtype)
+                # as_tensor() would check a protocol with 20 members
+                tensor = attribute.value if dtype is None else ir.tensor(attribute.value, dtype)
                 return [_constant(node.outputs[0], tensor)]
     fixed = not any(attribute.is_ref() for attribute in node.attributes.values())
     results = _own(view, fixed=fixed) if node.domain == "" else None

@@ -341,9 +341,10 @@ def _filled(header: onnx.TensorProto, array: np.ndarray) -> onnx.TensorProto:
 
 
 def _mend(graph: onnx.GraphProto) -> None:
-    """Changes what onnxruntime does not stand, here and in all bodies: two equal node names, and an unused part of Split.
+    """Changes what onnxruntime does not stand, here and in all bodies.
 
-    It refuses the first, and ends the process on the second. Any number of empty node names is fine.
+    It refuses two equal node names (but takes any number of empty ones), and a part of Split without a name ends the
+    process.
     """
     seen: set[str] = set()
     for index, node in enumerate(graph.node):

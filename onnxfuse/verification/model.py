@@ -55,6 +55,10 @@ ROUNDING_SHARE: Final = 1e-2
 """Rounding before a discrete operator (Round, ArgMax, a comparison) moves elements by whole steps, but only a few."""
 
 
+LOOP_LIMIT_S: Final = 2.0
+"""A Loop may never end on extreme inputs: one that ended before gets so many seconds, or 20 times what it took."""
+
+
 @dataclass(frozen=True)
 class EvalModel:
     """A model to run.
@@ -205,6 +209,9 @@ def _smallest_binding(check: _Check, specs: list[InputSpec], dims: Mapping[str, 
             raise _StopError(
                 f"the first model did not finish one run at {binding or 'its sizes'} {check.within}"
             ) from None
+        except EvaluationTimeoutError as error:
+            reason = str(error)
+            break
         except EvaluationError as error:
             reason = str(error)
             continue
@@ -276,6 +283,7 @@ class _Check:
         self._second: Evaluator | None = None
         self._second_fails: str | None = None
         self._exposed: bool | None = None
+        self._loop_limit = 5 * LOOP_LIMIT_S
         self._kept: tuple[Feeds, list[Any]] | None = None
         self._fits: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
         self._facts = (GraphFacts(self.a.proto), GraphFacts(self.b.proto))
@@ -285,13 +293,19 @@ class _Check:
         """The budget, in words."""
         return f"within the budget of {self.budget_s:g} s"
 
-    def _left(self) -> float | None:
+    def _timeout(self) -> float | None:
+        """Seconds that a run may take: what is left of the budget, and less for a Loop, which may never end."""
+        limit = self._loop_limit if self._facts[0].loops or self._facts[1].loops else None
         if self.budget_s is None:
-            return None
+            return limit
         left = self.started + self.budget_s - time.monotonic()
         if left <= 0:
             raise _CutError
-        return left
+        return left if limit is None else min(left, limit)
+
+    def _raise_if_cut(self) -> None:
+        if self.budget_s is not None and time.monotonic() >= self.started + self.budget_s:
+            raise _CutError
 
     def keep(self, feeds: Feeds, results: list[Any]) -> None:
         """Keeps a run of the first model for the first input set, which is the same."""
@@ -299,13 +313,18 @@ class _Check:
 
     def run_first(self, feeds: Feeds) -> list[Any]:
         """Runs the first model; raises `EvaluationError`, or `_CutError` where the time is up."""
-        return self._timed(self._prepared(feeds), feeds)
+        first = self._prepared(feeds)
+        started = time.monotonic()
+        results = self._timed(first, feeds)
+        self._loop_limit = max(LOOP_LIMIT_S, 20 * (time.monotonic() - started))
+        return results
 
     def _timed(self, evaluator: Evaluator, feeds: Feeds) -> list[Any]:
         try:
-            return evaluator.run(feeds, timeout_s=self._left())
+            return evaluator.run(feeds, timeout_s=self._timeout())
         except EvaluationTimeoutError:
-            raise _CutError from None
+            self._raise_if_cut()
+            raise
 
     def run(self, sets: Sequence[_InputSet]) -> None:
         """Compares the models on every input set, as long as there is time and an output that is not different yet."""
@@ -346,6 +365,9 @@ class _Check:
             return
         try:
             after = self._timed(self._second, feeds)
+        except EvaluationTimeoutError as error:
+            self.not_run.append(f"the second model on {inputs.label}: {error}")
+            return
         except EvaluationError as error:
             self._fail(f"the second model fails where the first one runs: {error}", inputs.label)
             return
@@ -406,7 +428,7 @@ class _Check:
         return "more than 1e-2 of the largest |a| is not rounding" if difference.beyond > limit else None
 
     def _prepared(self, feeds: Feeds) -> Evaluator:
-        """The first model, loaded together with the second, and again where their intermediates start or cease to fit."""
+        """The first model, loaded together with the second, and again where intermediates start or cease to fit."""
         exposed = self._fit(feeds)
         if self._first is None or exposed != self._exposed:
             self._first = self._second = None
@@ -461,9 +483,10 @@ class _Check:
             size, unknown = intermediate_bytes(self.a.proto, shapes)
             if unknown and size <= self.memory_limit and not self._facts[0].traps:
                 try:
-                    size = measured_bytes(self.a.proto, feeds, weights=self.a.weights, timeout_s=self._left())
+                    size = measured_bytes(self.a.proto, feeds, weights=self.a.weights, timeout_s=self._timeout())
                 except EvaluationTimeoutError:
-                    raise _CutError from None
+                    self._raise_if_cut()
+                    raise
                 except EvaluationError:
                     size = 0  # the run itself will fail for the same reason, and say so
             self._fits[key] = size <= self.memory_limit
@@ -507,7 +530,7 @@ def _custom_domains(model: onnx.ModelProto) -> set[str]:
 
 
 def _is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
-    """Whether the second model is to blame that onnxruntime loads only the first: it asks for nothing newer or rarer."""
+    """Whether the second model is to blame that onnxruntime loads only the first: it needs nothing newer or rarer."""
     versions = [{(entry.domain, entry.version) for entry in model.opset_import} for model in (a, b)]
     newer = b.ir_version > a.ir_version or not versions[1] <= versions[0]
     return not newer and "Could not find an implementation" not in reason

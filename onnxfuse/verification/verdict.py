@@ -342,6 +342,11 @@ class GraphFacts:
         )
 
     @cached_property
+    def loops(self) -> bool:
+        """Whether there is a Loop, which may never end on some inputs."""
+        return any(inner.op_type == "Loop" for node in self._model.graph.node for inner in self._inside(node))
+
+    @cached_property
     def traps(self) -> str | None:
         """An integer division whose divisor may become -1 on drawn inputs, as a clause; None if there is none."""
         from onnxfuse.verification.inputs import free_inputs
@@ -365,7 +370,7 @@ class GraphFacts:
         tensors = [init for init in graph.initializer if init.name == name and init.ByteSize() < 4096]
         producers = (node for node in graph.node if node.op_type == "Constant" and name in node.output)
         tensors += [attribute.t for node in producers for attribute in node.attribute if attribute.name == "value"]
-        return any(onnx.numpy_helper.to_array(t).min(initial=0) < 0 for t in tensors if t.data_type in (6, 7))
+        return any(bool((onnx.numpy_helper.to_array(t) == -1).any()) for t in tensors if t.data_type in (6, 7))
 
     @cached_property
     def _types(self) -> dict[str, int]:

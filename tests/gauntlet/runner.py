@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import sys
 from collections import Counter
@@ -179,14 +180,14 @@ class Runner:
         except ChildDiedError as error:
             return Verdict(Outcome.INVALID, "runtime-died", str(error))
 
-    def score(self, case: Case, transform: Transform, *, exact: bool = False) -> Score:
-        """Runs a rewriter on a case and judges what it made."""
+    def score(self, case: Case, transform: Transform, *, exact: bool = False, declared_shapes: bool = True) -> Score:
+        """Runs a rewriter on a case and judges what it made, as `judge` does."""
         try:
             result = transform(case.data)
         except Exception as error:
             verdict = Verdict(Outcome.CRASH, "exception", f"{type(error).__name__}: {error}")
             return Score(case, None, verdict, rewritten=False, ideal_reached=False if case.ideal else None)
-        verdict = self.judge(case, result, exact=exact)
+        verdict = self.judge(case, result, exact=exact, declared_shapes=declared_shapes)
         counts = {} if verdict.kind == "unloadable" else op_counts(onnx.load_from_string(result))
         small = all(counts.get(op_type, 0) <= most for op_type, most in case.ideal.items())
         return Score(
@@ -233,24 +234,40 @@ def table(scores: Iterable[Score]) -> str:
     return "\n".join(f"{name:16}{figure}" for name, figure in rows)
 
 
+def _transform(data: bytes, passes: str, call: str | None) -> bytes:
+    if call is None:
+        import onnxfuse
+
+        result: bytes = onnxfuse.apply(data, passes).model
+        return result
+    module, _, function = call.partition(":")
+    rewritten = getattr(importlib.import_module(module), function)(onnx.load_from_string(data))
+    model: onnx.ModelProto = rewritten[0] if isinstance(rewritten, tuple) else rewritten
+    return model.SerializeToString()
+
+
 def _main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gauntlet.runner", description="Score a pipeline.")
     parser.add_argument("-p", "--passes", default="default", help="the pipeline (default: %(default)s)")
+    parser.add_argument(
+        "--call",
+        metavar="MODULE:FUNCTION",
+        help="score another tool instead: a function from ModelProto to ModelProto, or to a tuple that begins with one",
+    )
     parser.add_argument("--category", help="only the cases of this category")
     parser.add_argument("--exact", action="store_true", help="hold outputs to bit equality")
     options = parser.parse_args(arguments)
-    # Imported here: the child process that judges a rewriter must not share code with it.
-    import onnxfuse
+    rewriter = Child()
 
     def transform(data: bytes) -> bytes:
-        result: bytes = onnxfuse.apply(data, options.passes).model
-        return result
+        # In a child of its own: a tool that dies on a model is a finding, and must not share code with the judge.
+        return rewriter.call(_transform, data, options.passes, options.call)
 
     scores = []
-    with Runner() as runner:
+    with Runner() as runner, rewriter:
         for case in CASES.values():
             if options.category in (None, case.category):
-                scores.append(runner.score(case, transform, exact=options.exact))
+                scores.append(runner.score(case, transform, exact=options.exact, declared_shapes=not options.call))
                 if scores[-1].verdict.outcome is not Outcome.EQUIVALENT:
                     print(f"{case.name} [{case.severity}]: {scores[-1].verdict}", file=sys.stderr)
     print(table(scores))

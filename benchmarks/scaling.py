@@ -1,0 +1,123 @@
+"""How time grows with the graph: half of all nodes match, nothing is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import onnxfuse
+from benchmarks.measure import Case, alternate, exponent
+from benchmarks.models import Constants, Topology, synthetic, tiny
+from benchmarks.results import Bar, Column, Group
+
+__all__ = ["SIZES", "run"]
+
+SIZES: Final = (1_000, 10_000, 100_000)
+# The largest graphs take half a minute a run.
+LARGEST_RUNS: Final = 3
+KINDS: Final = ("bytes", "onnx_ir.Model")
+LIMIT: Final = 1.1
+PASS: Final = "merge-sliced"
+
+COLUMNS: Final = (
+    Column("graph", "graph"),
+    Column("constants", "constants"),
+    Column("kind", "in and out"),
+    *(Column(f"cpu_{size}", f"CPU s, {size:,}", "seconds") for size in SIZES),
+    Column("exponent", "exponent", "power"),
+    Column("last", "of the last step", "power"),
+    Column("wall_exponent", "by the clock", "power"),
+    *(Column(f"visited_{size}", f"visited, {size:,}", "count") for size in SIZES),
+)
+
+
+def run(workdir: Path, runs: int) -> Group:
+    """Measures.
+
+    Args:
+        workdir: Where models are kept.
+        runs: How often each case is run; the largest graphs at most three times.
+    """
+    for kind in KINDS:
+        onnxfuse.apply(_loaded(tiny().SerializeToString(), kind), PASS, verify="off")
+    variants = [
+        (topology, constants, kind)
+        for topology in get_args(Topology)
+        for constants in get_args(Constants)
+        for kind in KINDS
+    ]
+    cases = {(*variant, size): _case(*variant, size, workdir) for variant in variants for size in SIZES}
+    alternate(list(cases.values()), runs)
+    rows = [_row(variant, [cases[*variant, size] for size in SIZES]) for variant in variants]
+    return Group(
+        "scaling",
+        f"`{PASS}` on graphs of {', '.join(f'{size:,}' for size in SIZES)} nodes, half of them Slices in pairs that merge, "
+        f"`verify='off'`; CPU seconds, medians of {runs} alternating runs ({min(runs, LARGEST_RUNS)} for the largest).",
+        COLUMNS,
+        tuple(rows),
+        tuple(_bars(rows)),
+    )
+
+
+def _case(topology: Topology, constants: Constants, kind: str, size: int, workdir: Path) -> Case:
+    path = workdir / f"scaling-{topology}-{constants}-{size}.onnx"
+
+    def load(_: Any) -> Any:
+        if not path.exists():
+            path.write_bytes(synthetic(size, topology, constants).SerializeToString())
+        return _loaded(path.read_bytes(), kind)
+
+    stages: dict[str, Callable[[Any], Any]] = {
+        "load": load,
+        "run": lambda model: onnxfuse.apply(model, PASS, verify="off"),
+    }
+    return Case(
+        f"{topology}, {constants} constants, {kind}, {size:,} nodes",
+        stages,
+        look=lambda results: _facts(results["run"].report),
+        runs=LARGEST_RUNS if size == max(SIZES) else None,
+    )
+
+
+def _loaded(data: bytes, kind: str) -> Any:
+    return data if kind == "bytes" else onnxfuse.load(data)
+
+
+def _facts(report: onnxfuse.Report) -> dict[str, int]:
+    return {
+        "visited": report.passes[0].visited,
+        "applied": len(report.applied),
+        "before": report.before.nodes,
+        "after": report.after.nodes,
+    }
+
+
+def _row(variant: tuple[str, str, str], cases: Sequence[Case]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(("graph", "constants", "kind"), variant, strict=True))
+    row["note"] = next((case.problem for case in cases if case.problem), "")
+    for size, case in zip(SIZES, cases, strict=True):
+        if "run" in case.series:
+            series = case.series["run"]
+            row |= {f"cpu_{size}": series.cpu, f"wall_{size}": series.wall, f"wall_samples_{size}": series.walls}
+            row |= {f"{key}_{size}": count for key, count in case.facts.items()}
+    if not row["note"]:
+        row["exponent"] = _exponent(row, "cpu", SIZES)
+        row["last"] = _exponent(row, "cpu", SIZES[-2:])
+        row["wall_exponent"] = _exponent(row, "wall", SIZES)
+        row["visited_exponent"] = _exponent(row, "visited", SIZES)
+    return row
+
+
+def _exponent(row: Mapping[str, Any], key: str, sizes: Sequence[int]) -> float:
+    return exponent(sizes, [row[f"{key}_{size}"] for size in sizes])
+
+
+def _bars(rows: Iterable[Mapping[str, Any]]) -> list[Bar]:
+    bars = []
+    for row in rows:
+        name = f"{row['graph']}, {row['constants']} constants, {row['kind']}"
+        bars.append(Bar(f"{name}: exponent of the CPU time", row.get("exponent"), LIMIT, "power"))
+        # Exactly linear but for the rounding of the graphs' sizes.
+        bars.append(Bar(f"{name}: exponent of the nodes visited", row.get("visited_exponent"), 1.001, "power"))
+    return bars

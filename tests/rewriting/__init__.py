@@ -1,0 +1,1 @@
+"""The rewriting engine, with small passes of its own."""
