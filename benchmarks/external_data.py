@@ -53,8 +53,8 @@ def run(workdir: Path, runs: int, *, real: bool) -> Group:
             command.output.unlink(missing_ok=True)
     return Group(
         "external-data",
-        f"A model with external data, `onnxfuse apply -p merge-sliced --verify region`, one rewrite, saved beside it, whole "
-        f"processes; medians of {runs} runs.",
+        "A model with external data, `onnxfuse apply -p merge-sliced --verify region`, one rewrite, saved beside it: "
+        f"whole processes, medians of {runs} runs.",
         COLUMNS,
         tuple(rows),
         tuple(_bars(rows)),

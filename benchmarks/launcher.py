@@ -1,7 +1,7 @@
 """Starts one process, waits for it, and prints its time and its peak of memory as JSON.
 
-Linux counts what a process used between fork and exec as its own, so that one started from a large program is reported with
-that program's peak. This file is run by an interpreter of its own with nothing imported, and adds about 10 MiB at most.
+Linux counts what a process used between fork and exec as its own, so that one started from a large program is reported
+with that program's peak. This file is run by an interpreter of its own with nothing imported: a peak of about 10 MiB.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def external(folder: Path, *, real: bool = False, size: int = EXTERNAL_BYTES) ->
 
     Args:
         folder: Where the two files go; they are made if they are not there.
-        real: Whether the weights are drawn; else the data file is sparse, takes no room on the disk, and reads as zeros.
+        real: Whether the weights are drawn; else the data file is sparse: it takes no room, and reads as zeros.
         size: Bytes of weights.
     """
     each = EXTERNAL_WIDTH * EXTERNAL_WIDTH * 4

@@ -113,7 +113,8 @@ def _about(runs: int) -> dict[str, Any]:
 def _line(about: Mapping[str, Any]) -> str:
     machine = about["machine"]
     versions = ", ".join(f"{name} {number or 'not installed'}" for name, number in about["versions"].items())
-    return f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']} {machine['architecture']}; {versions}"
+    system = f"{machine['system']} {machine['architecture']}"
+    return f"{machine['cores']} cores, {machine['memory_gib']} GiB, {system}; {versions}"
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def run(workdir: Path, runs: int) -> Group:
     rows = [_row(variant, [cases[*variant, size] for size in SIZES]) for variant in variants]
     return Group(
         "scaling",
-        f"`{PASS}` on graphs of {', '.join(f'{size:,}' for size in SIZES)} nodes, half of them Slices in pairs that merge, "
-        f"`verify='off'`; CPU seconds, medians of {runs} alternating runs ({min(runs, LARGEST_RUNS)} for the largest).",
+        f"`{PASS}` on graphs of {', '.join(f'{size:,}' for size in SIZES)} nodes, half of them Slices in pairs that "
+        f"merge, `verify='off'`; CPU seconds, medians of {runs} alternating runs ({min(runs, LARGEST_RUNS)} for the largest).",
         COLUMNS,
         tuple(rows),
         tuple(_bars(rows)),

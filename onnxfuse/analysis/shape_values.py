@@ -83,8 +83,13 @@ def slice_parameters(view: NodeView) -> list[tuple[int, Any, Any, Any]] | None:
     return [(axis % len(dims), start, end, step) for start, end, axis, step in zip(*columns, strict=True)]
 
 
-def _positions(dim: int, start: int, end: int, step: int) -> range:
-    """What Slice takes of an axis. Not quite Python's slice: counting down, a start before the front means the front."""
+def _positions(dim: int, start: int, end: int, step: int) -> range | None:
+    """What Slice takes of an axis; None where onnxruntime differs from the standard.
+
+    Not quite Python's slice: counting down, a start before the front means the front.
+    """
+    if step == 0 or (step < 0 and end >= FAR):
+        return None  # onnxruntime takes INT_MAX for the far end in either direction
     start, end = (bound + dim if bound < 0 else bound for bound in (start, end))
     if step > 0:
         return range(min(max(start, 0), dim), min(max(end, 0), dim), step)
@@ -143,9 +148,11 @@ def _sliced(view: NodeView, _: Info, __: tuple[int, ...]) -> Contents | None:
     if contents is None or parameters is None:
         return None
     for axis, *bounds in parameters:
-        if not all(isinstance(bound, int) for bound in bounds) or bounds[2] == 0:
+        if not all(isinstance(bound, int) for bound in bounds):
             return None
         positions = _positions(contents.shape[axis], *bounds)
+        if positions is None:
+            return None
         contents = contents.take(np.array(positions, dtype=np.intp), axis=axis)
     return contents
 
@@ -418,10 +425,11 @@ def _slice_dims(view: NodeView) -> Dims | None:
 
 
 def _slice_dim(dim: Dim, start: Any, end: Any, step: Any) -> Dim | None:
-    if not isinstance(step, int) or step == 0:
+    if not isinstance(step, int):
         return None
     if isinstance(dim, int) and isinstance(start, int) and isinstance(end, int):
-        return len(_positions(dim, start, end, step))
+        positions = _positions(dim, start, end, step)
+        return None if positions is None else len(positions)
     to_end = end == dim or (isinstance(end, int) and end >= FAR)
     whole = step == 1 and isinstance(start, int) and (start == 0 or start <= -FAR) and to_end
     from_end = isinstance(start, int) and (start == -1 or start >= FAR)

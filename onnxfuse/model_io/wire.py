@@ -8,12 +8,27 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from onnxfuse.errors import ModelError
 
-__all__ = ["LENGTH_DELIMITED", "Buffer", "Field", "field_bytes", "fields", "length_delimited_header", "read_varint"]
+__all__ = [
+    "LENGTH_DELIMITED",
+    "VARINT",
+    "Buffer",
+    "Field",
+    "field_bytes",
+    "fields",
+    "length_delimited_header",
+    "payload_of",
+    "read_varint",
+    "splice",
+    "text_field",
+    "varint_field",
+]
+
+T = TypeVar("T")
 
 Buffer = memoryview
 
@@ -110,3 +125,36 @@ def length_delimited_header(number: int, size: int) -> bytes:
 def field_bytes(number: int, payload: bytes) -> bytes:
     """Returns a whole length-delimited field."""
     return length_delimited_header(number, len(payload)) + payload
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """Returns a whole field that holds an int64: a negative one takes ten bytes, as protobuf has it."""
+    return encode_varint(number << 3 | VARINT) + encode_varint(value & (1 << 64) - 1)
+
+
+def text_field(number: int, text: str | None) -> list[bytes]:
+    """Returns the field of a text, or nothing where there is none."""
+    return [field_bytes(number, text.encode())] if text else []
+
+
+def payload_of(field: bytes) -> bytes:
+    """Returns what a whole length-delimited field holds."""
+    return field[next(fields(memoryview(field))).payload :]
+
+
+def splice(message: Buffer, anew: Mapping[int, Sequence[T]]) -> Iterator[bytes | T]:
+    """Yields the fields of a message, some of them replaced.
+
+    Args:
+        message: The message as it came.
+        anew: What stands in place of all fields of a number. It goes where the first of them stood; the rest of the
+            message stays as it is, byte for byte.
+    """
+    left = dict(anew)
+    for entry in fields(message):
+        if entry.number not in anew:
+            yield bytes(message[entry.start : entry.end])
+        else:
+            yield from left.pop(entry.number, ())
+    for number in sorted(left):
+        yield from left[number]

@@ -80,7 +80,8 @@ def _verified(report: Report) -> str:
         return "verified: not-run (--verify off)"
     if report.verify == "structure":
         return f"verified: the structure of {len(report.applied)} rewrites; their results: not-run (--verify structure)"
-    regions = f"{len(report.applied)} regions ({sessions} distinct, {seconds:.2f} s)"
+    count = len(report.applied)
+    regions = f"{count} region{"s" * (count != 1)} ({sessions} distinct, {seconds:.2f} s)"
     if report.verdict is None:
         return f"verified: {regions}; the whole model: not-run (--verify region)"
     return f"verified: {regions}; the whole model: {report.verdict.explain()}"

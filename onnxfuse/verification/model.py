@@ -332,7 +332,6 @@ class _Check:
         for done, inputs in enumerate(sets):
             try:
                 self._compare(inputs, last=done + 1 == len(sets))
-                self.draws += 1
             except _CutError:
                 self.not_run.append(f"{len(sets) - done} of {len(sets)} input sets were not finished {self.within}")
                 break
@@ -371,11 +370,13 @@ class _Check:
         except EvaluationError as error:
             self._fail(f"the second model fails where the first one runs: {error}", inputs.label)
             return
+        self.draws += 1
         for tally, x, x_again, y in zip(self.tallies, before, again, after, strict=True):
             varies = x_again is not x and compare_values(x, x_again) is not None
             self._judge(tally, x, y, inputs, varies)
 
     def _fail(self, why: str, label: str) -> None:
+        self.draws += 1
         for tally in self.tallies:
             found = OutputVerdict(tally.name, Status.DIFFERENT, f"value: {why}", draw=label)
             tally.different = tally.different or found

@@ -91,14 +91,14 @@ class _Built:
         inputs: What comes in, by its name in `model`.
         weights: Large constants, by their names in `model`.
         pairs: Names of each pair of results; of an input where the value passes through.
-        prelude: Whether shape arithmetic runs along.
+        reads_shapes: Whether shape arithmetic runs along that reads an input, so that its dims are not free to vary.
     """
 
     model: onnx.ModelProto
     inputs: Mapping[str, ir.Value]
     weights: Mapping[str, np.ndarray]
     pairs: tuple[tuple[str, str], ...]
-    prelude: bool
+    reads_shapes: bool
 
 
 class RegionVerifier:
@@ -127,7 +127,7 @@ class RegionVerifier:
 
     def _compare(self, region: Region, built: _Built) -> Evidence:
         try:
-            if not built.prelude and all(_moves_data(node, region) for node in (*region.before, *region.after)):
+            if not built.reads_shapes and all(_moves_data(node, region) for node in (*region.before, *region.after)):
                 return self._compare_moves(region, built)
             return self._compare_values(region, built)
         except EvaluationError as error:
@@ -232,9 +232,12 @@ def _moves_data(node: ir.Node, region: Region) -> bool:
     # With a parameter that is no constant, the index map depends on values.
     facts = facts_of(node.op_type)
     return all(
-        value is None or facts.is_data(index) or stored_tensor(value, region.ir_version) is not None
-        for index, value in enumerate(node.inputs)
+        value is None or facts.is_data(index) or _is_constant(value, region) for index, value in enumerate(node.inputs)
     )
+
+
+def _is_constant(value: ir.Value, region: Region) -> bool:
+    return stored_tensor(value, region.ir_version) is not None or region.contents(value) is not None
 
 
 def _first_difference(built: _Built, results: Sequence[Any], feeds: Mapping[str, Any]) -> str | None:
@@ -397,7 +400,8 @@ def _build(region: Region) -> _Built | str:
     for name in dict.fromkeys(itertools.chain.from_iterable(pairs)):
         if name not in inputs:
             model.graph.output.add(name=name)
-    return _Built(model, inputs, weights, pairs, bool(prelude))
+    reads_shapes = any(value in names and names[value] in inputs for node in prelude for value in node.inputs if value)
+    return _Built(model, inputs, weights, pairs, reads_shapes)
 
 
 def _renamed(node: ir.Node, names: Mapping[ir.Value, str], ordinal: int) -> onnx.NodeProto:

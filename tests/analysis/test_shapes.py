@@ -218,6 +218,7 @@ def test_folding_a_batch_into_heads_and_back_finds_the_batch_again() -> None:
         ("9", 20, -20, -2, 5),
         ("9", 8, 3, 1, 0),
         ("9", -20, -20, -1, 1),  # the start is clamped to the front, unlike in Python
+        ("9", 3, 2**31 - 1, -1, "?"),  # onnxruntime counts down to the front, the standard takes nothing
         ("0", 0, 5, 1, 0),
     ],
 )
@@ -597,7 +598,7 @@ def evaluate(dim: Dim, known: dict[Symbol, int]) -> int | None:
         return known.get(dim)
     if not all(part in known for part, _ in dim.powers):
         return None
-    return dim.factor * math.prod(known[part] ** power for part, power in dim.powers)
+    return dim.factor * math.prod(math.prod([known[part]] * power) for part, power in dim.powers)
 
 
 def agree(claims: tuple[Dim, ...], actual: list[int], known: dict[Symbol, int]) -> None:
@@ -612,7 +613,7 @@ def agree(claims: tuple[Dim, ...], actual: list[int], known: dict[Symbol, int]) 
         assert number >= 0 or not is_nonnegative(claim)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=4000)
 @given(chains(), st.permutations([0, 1, 2, 3, 6]))
 def test_claims_hold_at_every_binding(proto: onnx.ModelProto, sizes: list[int]) -> None:
     model = ir.from_proto(proto)

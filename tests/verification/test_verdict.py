@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import onnx.parser
+import pytest
+
+from onnxfuse.verification.verdict import GraphFacts, OutputVerdict, Status, Verdict, compare_values
+
+
+def test_verdict_is_free_to_import() -> None:
+    code = (
+        "import sys, onnxfuse.verification.verdict;"
+        "print([m for m in ('numpy', 'onnx', 'onnxruntime', 'ml_dtypes') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_to_dict_is_plain_json_even_for_nan_and_infinities() -> None:
+    output = OutputVerdict("y", Status.DIFFERENT, "value: x", float("nan"), float("inf"), 3, (0, 1), "normal 0")
+    verdict = Verdict(Status.DIFFERENT, (output,), notes=("a note",), draws=1, seconds=0.5)
+    plain = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    assert plain["status"] == "different"
+    assert plain["outputs"][0] == {
+        "name": "y",
+        "status": "different",
+        "why": "value: x",
+        "max_abs": "nan",
+        "max_rel": "inf",
+        "max_ulp": 3,
+        "at": [0, 1],
+        "draw": "normal 0",
+    }
+    assert plain["backend"] is None
+    assert plain["notes"] == ["a note"]
+
+
+def test_explain_names_what_differs_and_leaves_out_what_one_reason_covers() -> None:
+    outputs = (
+        OutputVerdict("y", Status.DIFFERENT, "shape: [2] before, [3] after"),
+        OutputVerdict("z", Status.NOT_RUN, "the first model does not run"),
+    )
+    verdict = Verdict(
+        Status.DIFFERENT, outputs, draws=1, dropped=2, not_run=("the first model does not run",), backend="onnxruntime"
+    )
+    assert verdict.explain().splitlines() == [
+        "different (1 input set compared, 2 dropped, onnxruntime, 0.00 s)",
+        "  y: different: shape: [2] before, [3] after",
+        "  not run: the first model does not run",
+    ]
+    assert not verdict.equivalent
+    assert Verdict(Status.EQUIVALENT).equivalent
+
+
+def test_any_nan_equals_any_nan() -> None:
+    payloads = np.array([0x7FC00000, 0xFFC00001], np.uint32).view(np.float32)
+    assert compare_values(payloads[:1], payloads[1:]) is None
+
+
+def test_minus_zero_differs_from_zero_by_one_representable_value() -> None:
+    difference = compare_values(np.float32([1, 0.0]), np.float32([1, -0.0]))
+    assert difference is not None
+    assert (difference.kind, difference.at, difference.max_abs, difference.max_ulp) == ("value", (1,), 0.0, 1)
+    assert difference.is_float
+    assert not difference.nonfinite
+    assert "sign of a zero" in difference.text
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
+def test_one_bit_is_seen_and_measured_in_every_float_type(dtype: type) -> None:
+    a = np.array([[1.0, -2.0, 0.5]], dtype)
+    b = a.copy()
+    bits = b.view(f"u{b.dtype.itemsize}")
+    bits[0, 1] += 1
+    difference = compare_values(a, b)
+    assert difference is not None
+    assert difference.max_ulp == 1
+    assert difference.at == (0, 1)
+    assert difference.max_abs == abs(float(a[0, 1]) - float(b[0, 1])) > 0
+    assert difference.max_rel == pytest.approx(difference.max_abs / 2)
+    assert difference.share == pytest.approx(1 / 3)
+    assert difference.beyond == 0 or dtype is ml_dtypes.float8_e4m3fn
+
+
+def test_ulps_are_counted_across_zero_without_overflow() -> None:
+    tiny = np.float64([5e-324])
+    assert compare_values(tiny, -tiny).max_ulp == 3
+    huge = np.float64([np.finfo(np.float64).max])
+    assert compare_values(huge, -huge).max_ulp == 2 * 0x7FEFFFFFFFFFFFFF + 1
+
+
+def test_a_differing_infinity_is_what_is_reported() -> None:
+    difference = compare_values(np.float32([1, 2, np.inf]), np.float32([5, 2, -np.inf]))
+    assert difference is not None
+    assert difference.nonfinite
+    assert difference.at == (2,)
+    assert difference.max_abs == 4
+    assert difference.scale == 2
+
+
+def test_beyond_counts_only_what_is_large_beside_the_result_and_beside_the_type() -> None:
+    a = np.float32([100, 1, 0])
+    assert compare_values(a, a + np.float32([0, 0, 0.5])).beyond == 0
+    assert compare_values(a, a + np.float32([0, 2, 0])).beyond == pytest.approx(1 / 3)
+    residue = np.float32([0, 1e-7])
+    assert compare_values(residue, residue[::-1].copy()).beyond == 0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kind", "text", "at"),
+    [
+        (np.int64([1, 2]), np.int64([1, 3]), "value", "1 of 2 int64 values differ, 2 and 3 at (1,)", (1,)),
+        (np.int8([1]), np.int64([1]), "dtype", "int8 before, int64 after", None),
+        (np.zeros((2, 0)), np.zeros((0, 2)), "shape", "[2, 0] before, [0, 2] after", None),
+        (np.array(True), np.array(False), "value", "1 of 1 bool values differ, True and False at ()", ()),
+        (np.array(["a"], object), np.array(["b"]), "value", "1 of 1 string values differ, a and b at (0,)", (0,)),
+        (np.array([1], ml_dtypes.int4), np.array([2], ml_dtypes.int4), "value", "1 of 1 int4 values", (0,)),
+        ([np.int64([1])], [], "shape", "a sequence of 1 before, of 0 after", None),
+        ([np.int64([1])], np.int64([1]), "dtype", "a sequence in one only", None),
+        ([np.int64([1]), np.int64([1])], [np.int64([1]), np.int64([2])], "value", "in element 1", (1, 0)),
+        (None, np.int64([1]), "value", "the optional is empty in one only", None),
+    ],
+)
+def test_what_differs_is_said(a: object, b: object, kind: str, text: str, at: tuple[int, ...] | None) -> None:
+    difference = compare_values(a, b)
+    assert difference is not None
+    assert difference.kind == kind
+    assert text in difference.text
+    assert difference.at == at
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64([1, 2]), np.float32(3), np.array(["a", "b"], object), [np.float32([1])], None, np.zeros((0, 3))]
+)
+def test_equal_values_do_not_differ(value: object) -> None:
+    assert compare_values(value, value) is None
+
+
+def test_complex_values_compare_by_their_parts() -> None:
+    difference = compare_values(np.complex64([1 + 2j]), np.complex64([1 + 3j]))
+    assert difference is not None
+    assert difference.max_abs == 1
+
+
+def _facts(text: str) -> GraphFacts:
+    return GraphFacts(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21, "f" : 1]>\n{text}'))
+
+
+def test_rounded_is_what_an_operator_that_may_round_reaches() -> None:
+    facts = _facts(
+        """g (float[3] x, int64[3] i) => (float[3] y, int64[3] j, float[3] z) {
+            t = Transpose(x)  y = Cast<to = 1>(t)  j = Add(i, i)  s = Softmax(t)  z = Identity(s)
+        }"""
+    )
+    assert facts.rounded == {"s", "z"}
+
+
+def test_rounded_follows_captures_into_bodies_and_calls_into_functions() -> None:
+    text = """g (bool c, float[3] x) => (float[3] y, float[3] w, float[3] v) {
+        s = Exp(x)
+        y = If (c) <then_branch = t () => (float[3] a) { a = Identity(s) },
+                    else_branch = e () => (float[3] b) { b = Identity(x) }>
+        w = f.Rounds(x)
+        v = f.Moves(x)
+    }
+    <domain: "f", opset_import: ["" : 21]> Rounds (x) => (y) { y = Tanh(x) }
+    <domain: "f", opset_import: ["" : 21]> Moves (x) => (y) { y = Transpose(x) }"""
+    assert _facts(text).rounded == {"s", "y", "w"}
+
+
+def test_random_looks_into_functions_and_at_the_training_mode() -> None:
+    facts = _facts(
+        """g (float[3] x) => (float[3] y, float[3] z, float[3] w) <float r = {0.5}, bool off = {0}, bool on = {1}> {
+            y = f.Noise(x)  z = Dropout(x, r, off)  w = Dropout(x, r, on)
+        }
+        <domain: "f", opset_import: ["" : 21]> Noise (x) => (y) { n = RandomNormalLike(x) y = Add(x, n) }"""
+    )
+    assert facts.random == {"y", "w"}
+
+
+def test_discrete_asks_for_a_float_that_reaches_a_discrete_operator() -> None:
+    assert _facts("g (float[3] x) => (float[3] y) { y = Round(x) }").discrete
+    assert not _facts("g (int64[3] x) => (float[3] y) { y = Cast<to = 1>(x) }").discrete
+    assert not _facts("g (int64[3] x) => (bool[3] y) { y = Equal(x, x) }").discrete
+    assert _facts("g (float[3] x) => (int64[3] y) { y = Cast<to = 7>(x) }").discrete
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("g (int64[3] x, int64[3] z) => (int64[3] y) { d = Neg(z) y = Div(x, d) }", True),
+        ("g (int64[3] x) => (int64[3] y) <int64 m = {-1}> { y = Mod(x, m) }", True),
+        ("g (int64[3] x) => (int64[3] y) <int64 m = {2}> { y = Div(x, m) }", False),
+        ("g (int64[3] x, int64[3] z) => (int64[3] y) { y = Div(x, z) }", False),
+        ("g (float[3] x, float[3] z) => (float[3] y) { d = Neg(z) y = Div(x, d) }", False),
+        ("g (int64[N] x) => (int64[N] y) { s = Shape(x) y = Div(x, s) }", False),
+    ],
+)
+def test_traps_are_integer_divisors_that_drawn_inputs_can_make_minus_one(text: str, found: bool) -> None:
+    assert (_facts(text).traps is not None) == found
