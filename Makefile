@@ -27,7 +27,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
 
 $(NASNET): examples/nasnetlarge/nasnetlarge.onnx | $(VENV)/.installed
-	$(BIN)/python -m onnxfuse.testing.weights fill $< $@
+	$(BIN)/python -m onnxfuse.testing fill $< $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -81,7 +81,7 @@ def _verified(report: Report) -> str:
     if report.verify == "structure":
         return f"verified: the structure of {len(report.applied)} rewrites; their results: not-run (--verify structure)"
     count = len(report.applied)
-    regions = f"{count} region{"s" * (count != 1)} ({sessions} distinct, {seconds:.2f} s)"
+    regions = f"{count} region{'s' * (count != 1)} ({sessions} distinct, {seconds:.2f} s)"
     if report.verdict is None:
         return f"verified: {regions}; the whole model: not-run (--verify region)"
     return f"verified: {regions}; the whole model: {report.verdict.explain()}"

@@ -3,17 +3,15 @@
 A stripped initializer keeps name, dims and data type, carries no data, and has the doc_string `stripped`. `onnx.load`
 reads such a model; the ONNX checker refuses it until it is filled.
 
-    python -m onnxfuse.testing.weights strip MODEL.onnx SMALL.onnx
-    python -m onnxfuse.testing.weights fill SMALL.onnx MODEL.onnx --seed 0
+    python -m onnxfuse.testing strip MODEL.onnx SMALL.onnx
+    python -m onnxfuse.testing fill SMALL.onnx MODEL.onnx --seed 0
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -111,22 +109,3 @@ def _draw(dims: tuple[int, ...], use: _Use | None, rng: np.random.Generator) -> 
     if op_type == "Mul" and len(dims) == 1:
         return rng.uniform(0.7, 1.3, dims)  # the gain of a decomposed LayerNormalization
     return rng.normal(0, 0.05, dims)
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m onnxfuse.testing.weights", description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=("strip", "fill"))
-    parser.add_argument("model", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
-    arguments = parser.parse_args()
-    if not arguments.model.is_file():
-        parser.error(f"{arguments.model}: no such file")
-    model = onnx.load(arguments.model)
-    done = strip(model) if arguments.action == "strip" else fill(model, seed=arguments.seed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(done, arguments.output)
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.defs
+import onnx.parser
+import onnx.shape_inference
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from onnxfuse.analysis.ops import FACTS, facts_of, is_deterministic, is_deterministic_node, is_index_only, is_pure
+
+
+def nodes(text: str, *, opset: int = 17) -> list[ir.Node]:
+    head = f'<ir_version: 8, opset_import: ["": {opset}, "custom": 1]>\n'
+    return list(ir.from_proto(onnx.parser.parse_model(head + text)).graph)
+
+
+def infer(op_type: str, inputs: int, version: int, **attributes: object) -> onnx.TypeProto | None:
+    """What onnx infers from `inputs` equal inputs, for the first element type that the operator accepts."""
+    schema = onnx.defs.get_schema(op_type, version, "")
+    names = [f"x{index}" for index in range(inputs)]
+    node = helper.make_node(op_type, names, ["y"], **attributes)
+    for element in (TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL):
+        types = {name: helper.make_tensor_type_proto(element, ["N", 3]) for name in names}
+        allowed = {part for constraint in schema.type_constraints for part in constraint.allowed_type_strs}
+        if f"tensor({helper.tensor_dtype_to_string(element).split('.')[1].lower()})" not in allowed:
+            continue
+        found = onnx.shape_inference.infer_node_outputs(schema, node, types)
+        return found["y"]
+    return None
+
+
+def test_every_operator_of_the_table_exists() -> None:
+    assert [op_type for op_type in FACTS if not onnx.defs.has(op_type)] == []
+
+
+@pytest.mark.parametrize("op_type", sorted(op_type for op_type, facts in FACTS.items() if facts.like_first))
+def test_like_first_is_what_onnx_infers(op_type: str) -> None:
+    schema = onnx.defs.get_schema(op_type, 21, "")
+    found = infer(op_type, schema.min_input, 21)
+    assert found is not None
+    assert [dim.dim_param or dim.dim_value for dim in found.tensor_type.shape.dim] == ["N", 3]
+
+
+@pytest.mark.parametrize("op_type", sorted(op_type for op_type, facts in FACTS.items() if facts.broadcasts))
+def test_broadcasting_is_what_onnx_infers(op_type: str) -> None:
+    schema = onnx.defs.get_schema(op_type, 21, "")
+    attributes = {"direction": "LEFT"} if op_type == "BitShift" else {}
+    types = {
+        "x0": helper.make_tensor_type_proto(TensorProto.UINT8, ["N", 1]),
+        "x1": helper.make_tensor_type_proto(TensorProto.UINT8, [3]),
+        "x2": helper.make_tensor_type_proto(TensorProto.UINT8, [3]),
+    }
+    names = list(types)[: max(2, schema.min_input)]
+    node = helper.make_node(op_type, names, ["y"], **attributes)
+    found = onnx.shape_inference.infer_node_outputs(schema, node, types)["y"].tensor_type
+    assert [dim.dim_param or dim.dim_value for dim in found.shape.dim] == ["N", 3]
+    assert (found.elem_type == TensorProto.BOOL) == facts_of(op_type).compares
+
+
+def test_data_inputs_are_told_from_parameters() -> None:
+    assert [facts_of("Slice").is_data(index) for index in range(5)] == [True, False, False, False, False]
+    assert [facts_of("Pad").is_data(index) for index in range(4)] == [True, False, True, False]
+    assert [facts_of("Where").is_data(index) for index in range(3)] == [False, True, True]
+    assert facts_of("Concat").is_data(7)
+    assert not facts_of("Relu").is_data(0)
+    assert is_index_only("Transpose")
+    assert not is_index_only("ScatterND")
+    assert not is_index_only("NoSuchOperator")
+
+
+@pytest.mark.parametrize(
+    "op_type",
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"],
+)
+def test_random_operators(op_type: str) -> None:
+    assert not is_deterministic(op_type)
+    assert is_deterministic("Conv")
+
+
+@pytest.mark.parametrize(
+    ("body", "opset", "expected"),
+    [
+        ("y = Relu(x)", 17, True),
+        ("y = RandomNormalLike(x)", 17, False),
+        ("y = Bernoulli(x)", 17, False),
+        ("y = custom.Relu(x)", 17, False),
+        ("y = NoSuchOperator(x)", 17, False),
+        ("y = Dropout(x)", 17, True),
+        ("y = Dropout(x, ratio)", 17, True),
+        ("y = Dropout(x, ratio, no)", 17, True),
+        ("y = Dropout(x, ratio, yes)", 17, False),
+        ("y = Dropout(x, ratio, mode)", 17, False),
+        ("y = Dropout<ratio=0.5>(x)", 10, True),
+        ("y = Dropout<ratio=0.5>(x)", 6, False),
+        ("y = Dropout<ratio=0.5, is_test=1>(x)", 6, True),
+        ("y = BatchNormalization(x, k, k, k, k)", 17, True),
+        ("y = BatchNormalization<training_mode=0>(x, k, k, k, k)", 17, True),
+        ("y, m, v = BatchNormalization<training_mode=1>(x, k, k, k, k)", 17, False),
+        ("y, m, v = BatchNormalization(x, k, k, k, k)", 9, False),
+        ("y = BatchNormalization(x, k, k, k, k)", 6, False),
+        ("y = BatchNormalization<is_test=1>(x, k, k, k, k)", 6, True),
+    ],
+)
+def test_nodes(body: str, opset: int, expected: bool) -> None:
+    (node,) = nodes(
+        f"""g (float[N,2,3] x, bool mode) => (float[] y)
+        <float ratio = {{0.5}}, bool no = {{0}}, bool yes = {{1}}, float[2] k = {{1.0, 1.0}}> {{ {body} }}""",
+        opset=opset,
+    )
+    assert is_deterministic_node(node) is expected
+    assert is_pure(node) is expected
+
+
+def test_a_mode_that_may_be_overridden_or_has_no_data_is_not_known() -> None:
+    (node,) = nodes("g (float[N] x, float r, bool mode) => (float[] y) { y = Dropout(x, r, mode) }")
+    mode = node.inputs[2]
+    assert mode is not None
+    mode.const_value = ir.tensor(np.array(False))
+    assert not is_pure(node)
+    loose = ir.Value(name="mode", const_value=ir.serde.TensorProtoTensor(TensorProto(data_type=TensorProto.BOOL)))
+    assert not is_pure(ir.Node("", "Dropout", [node.inputs[0], node.inputs[1], loose]))
+
+
+def test_a_constant_node_tells_the_mode() -> None:
+    text = "g (float[N] x, float r) => (float[] y) { m = Constant<value = bool {0}>() y = Dropout(x, r, m) }"
+    assert [is_pure(node) for node in nodes(text)] == [True, True]
+
+
+@pytest.mark.parametrize(("inner", "expected"), [("Relu", True), ("RandomNormalLike", False)])
+def test_bodies_are_searched(inner: str, expected: bool) -> None:
+    text = f"""g (float[N] x, bool c) => (float[] y) {{
+        y = If(c) <
+            then_branch = a () => (float[] p) {{
+                p = If(c) <then_branch = d () => (float[] r) {{ r = {inner}(x) }}, else_branch = e () => (float[] s) {{ s = Abs(x) }}>
+            }},
+            else_branch = b () => (float[] q) {{ q = Neg(x) }}
+        >
+    }}"""
+    (node,) = nodes(text)
+    assert is_pure(node) is expected
