@@ -55,8 +55,8 @@ def run(workdir: Path, runs: int) -> Group:
     commands += [_command(peer, path, out[peer.name]) for peer in PEERS]
     alternate_commands(commands, runs)
     rows = [_row(command) for command in commands]
-    for target in out.values():
-        target.unlink(missing_ok=True)
+    for command in commands:
+        command.clear()
     ours = rows[0].get("time")
     for row in rows:
         if ours is not None and row.get("time") is not None:
@@ -87,7 +87,7 @@ def _row(command: Command) -> dict[str, Any]:
         "most": max(series.walls),
         "cpu": series.cpu,
         "peak": series.peak,
-        "size": command.output.stat().st_size,
+        "size": sum(file.stat().st_size for file in command.files),
         "nodes": ops.total() - ops["Constant"],
         "slices": ops["Slice"],
     }

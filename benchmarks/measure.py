@@ -143,7 +143,7 @@ class Command:
     Attributes:
         name: What it is called.
         arguments: Its command line, the program first.
-        output: The file it writes; removed before every run, and there afterwards, or the run counts as failed.
+        output: The model it writes; removed before every run, and there afterwards, or the run counts as failed.
     """
 
     name: str
@@ -152,10 +152,19 @@ class Command:
     series: Series = field(default_factory=Series)
     problem: str = ""
 
+    @property
+    def files(self) -> list[Path]:
+        """What it wrote: its output, and data files beside it that are named after it."""
+        return [] if self.output is None else sorted(self.output.parent.glob(f"{self.output.name}*"))
+
+    def clear(self) -> None:
+        """Removes what it wrote."""
+        for file in self.files:
+            file.unlink()
+
     def run(self) -> None:
         """Measures one process from its start to its end."""
-        if self.output is not None:
-            self.output.unlink(missing_ok=True)
+        self.clear()
         # A process started from here would begin with our peak of memory as its own: the launcher is small.
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(LAUNCHER), *self.arguments],

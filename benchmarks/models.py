@@ -83,31 +83,31 @@ def synthetic(nodes: int, topology: Topology, constants: Constants) -> onnx.Mode
     return graph.model
 
 
-def external(folder: Path, *, real: bool = False, size: int = EXTERNAL_BYTES) -> Path:
-    """Returns the file of a model of MatMuls and one pair of Slices, whose weights are in a data file beside it.
+def external(folder: Path, *, rows: int, real: bool = False) -> Path:
+    """Returns the file of a model of MatMuls and one pair of Slices, with 3 GiB of weights in a data file beside it.
 
     Args:
         folder: Where the two files go; they are made if they are not there.
+        rows: Rows of every activation; each takes 16 KiB.
         real: Whether the weights are drawn; else the data file is sparse: it takes no room, and reads as zeros.
-        size: Bytes of weights.
     """
     each = EXTERNAL_WIDTH * EXTERNAL_WIDTH * 4
-    count = max(size // each, 1)
-    path = folder / f"external-{'real' if real else 'sparse'}-{count * each >> 20}m.onnx"
+    count = EXTERNAL_BYTES // each
+    path = folder / f"external-{'real' if real else 'sparse'}-{rows}.onnx"
     data = path.with_name(path.name + ".data")
     if path.exists() and data.exists() and data.stat().st_size == count * each:
         return path
     _write_data(data, count, each, real=real)
-    dims = (1, EXTERNAL_WIDTH, EXTERNAL_WIDTH)
-    graph = _Graph("own", shape=dims)
+    graph = _Graph("own", shape=(1, rows, EXTERNAL_WIDTH))
     value = "x"
     for index in range(count):
-        weight = graph.model.graph.initializer.add(name=f"w{index}", data_type=TensorProto.FLOAT, dims=dims[1:])
+        dims = (EXTERNAL_WIDTH, EXTERNAL_WIDTH)
+        weight = graph.model.graph.initializer.add(name=f"w{index}", data_type=TensorProto.FLOAT, dims=dims)
         weight.data_location = TensorProto.EXTERNAL
         for key, entry in (("location", data.name), ("offset", str(index * each)), ("length", str(each))):
             weight.external_data.add(key=key, value=entry)
         value = graph.node("MatMul", value, weight.name)
-    graph.finish(graph.sliced(graph.sliced(value, 1), 2), shape=(1, EXTERNAL_WIDTH - 1, EXTERNAL_WIDTH - 1))
+    graph.finish(graph.sliced(graph.sliced(value, 1), 2), shape=(1, rows - 1, EXTERNAL_WIDTH - 1))
     path.write_bytes(graph.model.SerializeToString())
     return path
 

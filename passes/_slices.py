@@ -29,7 +29,10 @@ class Part(NamedTuple):
 
 EVERYTHING: Final = Part(0, INT64_MAX, 1)
 
-AMBIGUOUS: Final = "numpy and onnxruntime read a start before the first element with a negative step differently"
+AMBIGUOUS: Final = "numpy and onnxruntime read a bound outside the tensor with a negative step differently"
+# onnxruntime takes these ends, with a negative step, for "to the front"; to numpy and the ONNX standard they are far behind
+# the last element, and nothing is selected.
+RUNTIME_FRONT: Final = (2**31 - 1, INT64_MAX)
 INEXPRESSIBLE: Final = "no single Slice selects the same elements for every length of axis {axis}"
 
 
@@ -72,24 +75,28 @@ def _selects_everything(part: Part) -> bool:
     return part.step == 1 and (part.start == 0 or part.start <= -CLAMPED) and part.end >= CLAMPED
 
 
-def _indices(part: Part, length: int, *, as_onnx: bool) -> range:
+def _indices(part: Part, length: int, *, in_runtime: bool) -> range:
     """Returns the positions that `part` selects of `length` elements.
 
-    numpy and onnxruntime part ways where a negative step starts before the first element: numpy selects nothing, the
-    text of the ONNX operator clamps the start to the first element.
+    numpy and onnxruntime part ways with a negative step. Where it starts before the first element, numpy selects
+    nothing; onnxruntime, as the text of the ONNX operator, clamps the start to the first element. And onnxruntime takes
+    the greatest integers as an end for "to the front".
     """
-    if part.step < 0 and as_onnx and length and part.start + length < 0:
-        part = part._replace(start=0)
+    if part.step < 0 and in_runtime:
+        if length and part.start + length < 0:
+            part = part._replace(start=0)
+        if part.end in RUNTIME_FRONT:
+            part = part._replace(end=INT64_MIN)
     return range(length)[part.start : part.end : part.step]
 
 
 def _select(parts: Sequence[Part], length: int) -> range | None:
     """Returns the positions that the whole chain selects; None where numpy and onnxruntime differ."""
     results = []
-    for as_onnx in (False, True):
+    for in_runtime in (False, True):
         selected = range(length)
         for part in parts:
-            chosen = _indices(part, len(selected), as_onnx=as_onnx)
+            chosen = _indices(part, len(selected), in_runtime=in_runtime)
             selected = (
                 selected[chosen.start : chosen.stop : chosen.step] if chosen.step > 0 else _backwards(selected, chosen)
             )

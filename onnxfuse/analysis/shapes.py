@@ -19,7 +19,6 @@ from typing import Final
 import numpy as np
 import onnx
 import onnx.defs
-import onnx.helper
 import onnx.numpy_helper
 import onnx.shape_inference
 import onnx_ir as ir

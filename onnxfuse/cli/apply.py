@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfuse.cli import options
-from onnxfuse.errors import OnnxfuseError, PassError, UsageError
+from onnxfuse.cli import options, reproducer
+from onnxfuse.cli.parsing import nearest
+from onnxfuse.errors import PassError, UsageError
 
 if TYPE_CHECKING:
     from onnxfuse.model_io import Opened
     from onnxfuse.model_io.files import Saved
+    from onnxfuse.pipeline.pipeline import Pipeline
     from onnxfuse.report.records import Report
 
 __all__ = ["add_parser"]
@@ -67,12 +71,10 @@ def add_parser(commands: Any) -> None:
         default="model",
         help="how much is verified; each level includes those before it (default: %(default)s)",
     )
-    verifying.add_argument(
-        "--verify-budget",
-        metavar="SECONDS",
-        type=float,
+    options.add_budget(
+        verifying,
+        "time for the whole-model check; what it cuts is listed as not-run (default: %(default)g)",
         default=60.0,
-        help="time for the whole-model check; what it cuts is listed as not-run (default: %(default)g)",
     )
     verifying.add_argument(
         "--strict",
@@ -85,135 +87,227 @@ def add_parser(commands: Any) -> None:
     watching.add_argument(
         "--why", metavar="PASS", nargs="?", const="", help="list every declined candidate, of all passes or of one"
     )
-    options.add_json(parser)
+    options.add_progress(watching)
+    options.add_json(watching)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
-    writes = not (arguments.dry_run or arguments.check)
-    target = _target(arguments) if writes else None
+    target = _target(arguments)
+    budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
+    _note_without_effect(arguments)
     options.quiet_libraries()
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline.manager import PassManager, VerifyLevel
     from onnxfuse.pipeline.pipeline import Pipeline
 
-    if arguments.verify_budget <= 0:
-        raise UsageError(f"--verify-budget is a number of seconds above 0, not {arguments.verify_budget:g}")
     pipeline = Pipeline.parse(arguments.passes).without(arguments.skip)
-    manager = PassManager(
-        pipeline,
-        verify=VerifyLevel(arguments.verify),
-        exclude=arguments.exclude,
-        dims=options.dims_of(arguments),
-        input_data=options.input_data_of(arguments),
-        budget=arguments.verify_budget,
-        progress=options.progress_bar(arguments),
-    )
+    _check_why(arguments.why, pipeline)
     opened = open_model(arguments.model)
-    try:
+    _check_excluded(opened, arguments.exclude)
+    _check_dims(opened, dims)
+    assert budget is not None  # noqa: S101 - it has a default
+    with options.progress_bar(arguments) as progress:
+        manager = PassManager(
+            pipeline,
+            verify=VerifyLevel(arguments.verify),
+            exclude=arguments.exclude,
+            dims=dims,
+            input_data=data,
+            budget=budget,
+            progress=progress,
+        )
         report = manager.run(opened)
-    except OnnxfuseError as error:
-        if error.exit_code == PassError.exit_code:
-            _reproduce(opened, arguments, str(pipeline), error)
-        raise
-    except Exception as error:
-        _reproduce(opened, arguments, str(pipeline), error)
-        raise PassError(f"internal error: {type(error).__name__}: {error}") from error
-    code = _code(report, arguments)
-    saved = _save(opened, report, target) if target is not None and code == 0 else None
-    _show(report, arguments, saved, code)
+    code, why = _answer(report, arguments)
+    saved = _save(opened, report, target) if target is not None and not why else None
+    _show(report, arguments)
     if report.failed:
-        _reproduce(opened, arguments, str(pipeline), report.failed[0].traceback)
-        return PassError.exit_code
+        _reproduce(report, arguments)
+    _say_what_was_written(arguments, report, target, saved, why)
+    if arguments.json:
+        _print_json(report, arguments, saved)
     return code
 
 
-def _target(arguments: argparse.Namespace) -> Path | str:
-    """Returns where the model goes: a path, or `-`."""
+# ---- before the run
+
+
+def _target(arguments: argparse.Namespace) -> Path | str | None:
+    """Returns where the model goes: a path, or `-`, or None where nothing is to be written."""
     source: Path = arguments.model
+    if arguments.in_place and arguments.output is not None:
+        raise UsageError("-o and --in-place exclude each other")
+    writes = not (arguments.dry_run or arguments.check)
     if arguments.in_place:
-        if arguments.output is not None:
-            raise UsageError("-o and --in-place exclude each other")
-        return source
+        return source if writes else None
     if arguments.output is None:
-        raise UsageError("where to? give -o OUT, or --in-place to write over IN (--dry-run and --check write nothing)")
+        if writes:
+            raise UsageError(
+                "where to? give -o OUT, or --in-place to write over IN (--dry-run and --check write nothing)"
+            )
+        return None
     if arguments.output == "-":
-        if arguments.json:
-            raise UsageError("-o - and --json both want stdout: give -o a file")
-        if sys.stdout.isatty():
-            raise UsageError("-o - writes the model to stdout, which is a terminal: redirect it to a file or a pipe")
-        return "-"
+        _check_stdout(arguments)
+        return "-" if writes else None
     target = Path(arguments.output)
+    _check_file(target, source, arguments.output)
+    return target if writes else None
+
+
+def _check_stdout(arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        raise UsageError("-o - and --json both want stdout: give -o a file")
+    if sys.stdout.isatty():
+        raise UsageError("-o - writes the model to stdout, which is a terminal: redirect it to a file or a pipe")
+
+
+def _check_file(target: Path, source: Path, given: str) -> None:
+    """Finds now what would stop the model from being written after minutes of work."""
+    if not given:
+        raise UsageError("-o needs the name of a file, or - for stdout")
+    if target.is_dir():
+        raise UsageError(f"{given}: is a folder; name a file in it")
     if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the input: give --in-place to write over it")
+        raise UsageError(f"{given} is the input: give --in-place to write over it")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{given}: is no ordinary file (-o - writes to stdout, --dry-run writes nothing)")
     if not target.parent.is_dir():
-        raise UsageError(f"{target}: the folder {target.parent} does not exist")
-    return target
+        raise UsageError(f"{given}: the folder {target.parent} does not exist")
+    if not os.access(os.path.realpath(target.parent), os.W_OK):
+        raise UsageError(f"{given}: the folder {target.parent} cannot be written to")
 
 
-def _code(report: Report, arguments: argparse.Namespace) -> int:
+def _note_without_effect(arguments: argparse.Namespace) -> None:
+    if arguments.verify == "model":
+        return
+    given = {
+        "--dim": arguments.dim,
+        "--input-data": arguments.input_data,
+        "--verify-budget": arguments.verify_budget != arguments.parser.get_default("verify_budget"),
+    }
+    for option in (option for option, value in given.items() if value):
+        options.say(f"note: {option} has no effect: --verify {arguments.verify} leaves out the whole-model check")
+
+
+def _check_why(name: str | None, pipeline: Pipeline) -> None:
+    """Refuses to explain a pass that does not run: an empty answer would read as `nothing was declined`."""
+    if not name:
+        return
+    from onnxfuse.pipeline import registry
+
+    if name not in registry.origins():
+        raise registry.unknown(name)
+    if name not in options.pass_names(pipeline.members):
+        raise UsageError(f"--why {name}: the pipeline {str(pipeline) or '(empty)'} does not have this pass")
+
+
+def _check_excluded(opened: Opened, names: list[str]) -> None:
+    """Refuses the name of a node that is not there: the node that was meant would be rewritten."""
+    if not names:
+        return
+    assert opened.source is not None  # noqa: S101 - the command line reads files
+    from onnxfuse.report.diff import nodes_of
+
+    known: dict[str, None] = {}
+    unnamed: set[str] = set()
+    for node in nodes_of(opened.source.proto):
+        known[node.name] = None
+        unnamed.update(() if node.name else node.output)
+    for name in names:
+        if name in unnamed and name not in known:
+            raise UsageError(f"--except {name}: the node that computes {name} has no name, so it cannot be left out")
+        if not name or name not in known:
+            raise UsageError(f"--except {name}: the model has no node of this name{nearest(name, filter(None, known))}")
+
+
+def _check_dims(opened: Opened, dims: dict[str, int]) -> None:
+    """Finds a dim that is not there now, and not only if something is rewritten."""
+    if not dims:
+        return
+    assert opened.source is not None  # noqa: S101 - the command line reads files
+    from onnxfuse.verification.inputs import bind, free_inputs
+
+    bind(free_inputs(opened.source.proto), user=dims, sizes=(1,))
+
+
+# ---- after it
+
+
+def _answer(report: Report, arguments: argparse.Namespace) -> tuple[int, str]:
+    """Returns the exit code, and why the model must not be written; empty if it may."""
     from onnxfuse.verification.verdict import Status
 
     if report.failed:
-        return PassError.exit_code
+        return PassError.exit_code, "a pass failed"
     if report.verdict is not None and report.verdict.status is Status.DIFFERENT:
-        return 1
+        return 1, "the rewritten model gives other results than the original"
     if arguments.strict and report.rejected:
-        return 1
-    return 1 if arguments.check and report.modified else 0
+        return 1, "verification rejected a rewrite (--strict)"
+    return (1 if arguments.check and report.modified else 0), ""
 
 
 def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
     from onnxfuse.model_io.emit import emit, emit_source
-    from onnxfuse.model_io.files import write
+    from onnxfuse.model_io.files import external_tensors, write
 
-    assert opened.source is not None  # noqa: S101 - the command line reads files
-    emitted = emit(opened.working_model()) if report.modified else emit_source(opened.source)
-    if target == "-":
-        sys.stdout.buffer.write(emitted.data())
-        return None
-    return write(emitted, Path(target), source=opened.source)
+    source = opened.source
+    assert source is not None  # noqa: S101 - the command line reads files
+    if target == source.path and not report.modified:
+        return None  # in place, and nothing to change
+    emitted = emit(opened.working_model()) if report.modified else emit_source(source)
+    if target != "-":
+        return write(emitted, Path(target), source=source)
+    if source.path is not None and any(external_tensors(source.proto)):
+        options.say(f"note: the model refers by name to external data, which is in {source.path.parent}/")
+    sys.stdout.buffer.write(emitted.data())
+    return None
 
 
-def _show(report: Report, arguments: argparse.Namespace, saved: Saved | None, code: int) -> None:
-    from onnxfuse.report.json import report_dict
+def _show(report: Report, arguments: argparse.Namespace) -> None:
     from onnxfuse.report.text import report_text, why_text
 
     options.say(report_text(report))
     if arguments.why is not None:
         options.say(why_text(report, arguments.why))
-    if saved is not None:
-        options.say(f"wrote {saved.path} ({saved.size / 1e6:.1f} MB)")
-        for note in saved.notes:
-            options.say(f"note: {note}")
+
+
+def _reproduce(report: Report, arguments: argparse.Namespace) -> None:
+    from onnxfuse.pipeline import registry
+
+    broken = next(item for item in report.passes if item.failed)
+    error = broken.failed[0].traceback.rstrip()
+    options.say(error)
+    options.say(reproducer.write(arguments, error, to=registry.origins()[broken.name.partition("{")[0]]))
+
+
+def _say_what_was_written(
+    arguments: argparse.Namespace, report: Report, target: Path | str | None, saved: Saved | None, why: str
+) -> None:
+    for line in _written_lines(arguments, report, target, saved, why):
+        options.say(line)
+
+
+def _written_lines(
+    arguments: argparse.Namespace, report: Report, target: Path | str | None, saved: Saved | None, why: str
+) -> Iterator[str]:
+    if why:
+        yield f"nothing was written: {why}"
+    elif saved is not None:
+        yield f"wrote {saved.path} ({options.size_text(saved.size)})"
+        yield from (f"note: {note}" for note in saved.notes)
+    elif target == "-":
+        yield "wrote the model to stdout"
+    elif target is not None:
+        yield f"{target} is left as it was"
     elif arguments.check:
-        options.say("would change" if report.modified else "would not change")
-    elif code:
-        options.say("nothing was written")
-    if arguments.json:
-        written = None if saved is None else {"path": str(saved.path), "bytes": saved.size, "notes": list(saved.notes)}
-        options.print_json({**report_dict(report), "input": str(arguments.model), "output": written})
+        yield "would change" if report.modified else "would not change"
+    else:
+        yield "nothing was written (--dry-run)"
 
 
-def _reproduce(opened: Opened, arguments: argparse.Namespace, pipeline: str, error: Exception | str) -> None:
-    """Writes what is needed to see an internal error again: the model without its weights, and the command."""
-    import hashlib
-    import traceback
+def _print_json(report: Report, arguments: argparse.Namespace, saved: Saved | None) -> None:
+    from onnxfuse.report.json import report_dict
 
-    assert opened.source is not None  # noqa: S101 - the command line reads files
-    text = error if isinstance(error, str) else "".join(traceback.format_exception(error))
-    folder = Path(f"onnxfuse-reproducer-{hashlib.sha256(opened.source.light + pipeline.encode()).hexdigest()[:8]}")
-    folder.mkdir(exist_ok=True)
-    (folder / "model.onnx").write_bytes(opened.source.light)
-    (folder / "error.txt").write_text(text)
-    command = f"onnxfuse apply model.onnx --dry-run --verify {arguments.verify} -p '{pipeline}'"
-    (folder / "command.txt").write_text(f"{command}\n\n{_versions()}\n")
-    options.say(text.rstrip())
-    options.say(f"a reproducer without weights is in {folder}/; please report it")
-
-
-def _versions() -> str:
-    from importlib.metadata import version
-
-    return "\n".join(f"{name} {version(name)}" for name in ("onnxfuse", "onnx", "onnx-ir", "onnxruntime", "numpy"))
+    written = None if saved is None else {"path": str(saved.path), "bytes": saved.size, "notes": list(saved.notes)}
+    options.print_json({**report_dict(report), "input": str(arguments.model), "output": written})

@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
         description="Shows what changed from A to B: interface, ops, nodes, initializers. Exit code 1 if anything did.",
         allow_abbrev=False,
     )
-    parser.add_argument("a", metavar="A", type=Path)
-    parser.add_argument("b", metavar="B", type=Path)
+    parser.add_argument("a", metavar="A", type=Path, help="the model before")
+    parser.add_argument("b", metavar="B", type=Path, help="the model after")
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     found = compare(open_model(arguments.a), open_model(arguments.b))
     if arguments.json:
-        options.print_json(found.to_dict())
+        options.print_json({"a": str(arguments.a), "b": str(arguments.b), **found.to_dict()})
     else:
-        print(found)
+        options.show(str(found))
     return 1 if found else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfuse.cli import options
+from onnxfuse.errors import PassError, UsageError
 
 if TYPE_CHECKING:
     import onnx
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         options.print_json(data)
     else:
-        print(_text(data))
+        options.show(_text(data))
     return 0
 
 
@@ -71,18 +72,23 @@ def _describe(opened: Opened, path: Path) -> dict[str, Any]:
     }
 
 
-def _matches(path: Path) -> dict[str, dict[str, int]]:
+def _matches(path: Path) -> dict[str, dict[str, Any]]:
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline import registry
     from onnxfuse.pipeline.manager import PassManager, VerifyLevel
     from onnxfuse.pipeline.pipeline import Pipeline, has_required_options
 
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in registry.origins():
-        if has_required_options(registry.pass_class(name)):
-            continue  # it does nothing until it is told what
-        report = PassManager(Pipeline.parse(name), verify=VerifyLevel.OFF).run(open_model(path))
-        found[name] = {"matches": len(report.applied), "declined": len(report.declined)}
+        try:
+            if has_required_options(registry.pass_class(name)):
+                continue  # it does nothing until it is told what
+            report = PassManager(Pipeline.parse(name), verify=VerifyLevel.OFF).run(open_model(path))
+        except (UsageError, PassError) as error:
+            found[name] = {"matches": 0, "declined": 0, "error": str(error)}
+            continue
+        failed = report.failed[0].error if report.failed else None
+        found[name] = {"matches": len(report.applied), "declined": len(report.declined), "error": failed}
     return found
 
 
@@ -95,20 +101,20 @@ def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape = None
     if tensor.HasField("shape"):
-        shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+        shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
     return {"name": value.name, "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), "shape": shape}
 
 
 def _text(data: dict[str, Any]) -> str:
-    from onnxfuse.report.text import table
+    from onnxfuse.report.text import counted, table
 
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in data["opsets"].items())
     lines = [
-        f"{data['path']}: {data['bytes'] / 1e6:.1f} MB, IR version {data['ir_version']}, opset {opsets}"
+        f"{data['path']}: {options.size_text(data['bytes'])}, IR version {data['ir_version']}, opset {opsets}"
         + (f", by {data['producer']}" if data["producer"] else ""),
         *(f"input   {_value_text(value)}" for value in data["inputs"]),
         *(f"output  {_value_text(value)}" for value in data["outputs"]),
-        f"{data['nodes']} nodes, {data['initializers']} initializers"
+        f"{counted(data['nodes'], 'node')}, {counted(data['initializers'], 'initializer')}"
         + (f", external data in {', '.join(data['external_data'])}" if data["external_data"] else "")
         + (f", functions {', '.join(data['functions'])}" if data["functions"] else ""),
         "",
@@ -117,9 +123,12 @@ def _text(data: dict[str, Any]) -> str:
     lines += table(("op", "nodes"), [(name, str(count)) for name, count in ops], right=(1,))
     rows = [(name, str(c["matches"]), str(c["declined"])) for name, c in data["would_match"].items()]
     lines += ["", *table(("pass", "would apply", "declined"), rows, right=(1, 2))]
+    lines += [f"  {name} failed: {c['error']}" for name, c in data["would_match"].items() if c["error"]]
     return "\n".join(lines)
 
 
 def _value_text(value: dict[str, Any]) -> str:
-    shape = "?" if value["shape"] is None else ", ".join(map(str, value["shape"]))
+    from onnxfuse.report.diff import dim_text
+
+    shape = "?" if value["shape"] is None else ", ".join(map(dim_text, value["shape"]))
     return f"{value['name']}  {value['type']} [{shape}]"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from onnxfuse import __version__
-from onnxfuse.cli import apply, diff, inspect, passes, verify
-from onnxfuse.errors import OnnxfuseError
+from onnxfuse.cli import apply, diff, inspect, options, passes, reproducer, verify
+from onnxfuse.cli.parsing import Parser
+from onnxfuse.errors import OnnxfuseError, PassError
 
 __all__ = ["main"]
 
@@ -20,7 +22,8 @@ Rewrites ONNX graphs, verifies each rewrite as it is applied, and says why each 
 EPILOG = """\
 exit codes:
   0    done, also where there was nothing to change
-  1    the answer is no: not equivalent; would change (--check); a rejected rewrite (--strict)
+  1    the answer is no: not equivalent; would change (--check); a rejected rewrite (--strict);
+       the whole-model check found a difference, and nothing was written
   2    wrong usage, or a model that cannot be read
   3    an internal error; a reproducer is written
   4    an external tool failed
@@ -34,9 +37,9 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Returns the whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="onnxfuse",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -44,28 +47,57 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"onnxfuse {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for module in (apply, verify, diff, passes, inspect):
         module.add_parser(commands)
+    for name, command in commands.choices.items():
+        command.set_defaults(command=name, parser=command)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    arguments = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = argparse.Namespace(json="--json" in argv)
+    options.make_safe(sys.stdout)
     try:
-        code = int(arguments.run(arguments))
-        sys.stdout.flush()
-    except OnnxfuseError as error:
-        print(f"onnxfuse: error: {error}", file=sys.stderr)
-        return error.exit_code
+        try:
+            arguments = parser().read(argv)
+            code = int(arguments.run(arguments))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OnnxfuseError as error:
+            if error.exit_code == PassError.exit_code:
+                _reproduce(arguments, error)
+            return _fail(arguments, error, error.exit_code)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its exit code must not read as an answer
+            _reproduce(arguments, error)
+            return _fail(arguments, error, PassError.exit_code)
     except KeyboardInterrupt:
-        print("onnxfuse: interrupted", file=sys.stderr)
+        options.say("onnxfuse: interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone (head, for one); Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return code
+
+
+def _reproduce(arguments: argparse.Namespace, error: Exception) -> None:
+    options.say("".join(traceback.format_exception(error)).rstrip())
+    options.say(reproducer.write(arguments, "".join(traceback.format_exception(error))))
+
+
+def _fail(arguments: argparse.Namespace, error: Exception, code: int) -> int:
+    """Says what went wrong, on stdout too where JSON is expected there."""
+    known = isinstance(error, OnnxfuseError)
+    text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
+    options.say(f"onnxfuse: error: {text}")
+    if arguments.json:
+        kind = type(error).__name__ if known else "InternalError"
+        options.print_json({"error": {"type": kind, "message": text, "exit_code": code}})
+        sys.stdout.flush()
     return code
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from onnxfuse.errors import UsageError
 
@@ -16,17 +19,28 @@ if TYPE_CHECKING:
     import numpy as np
 
     from onnxfuse.pipeline.manager import Progress
+    from onnxfuse.pipeline.pipeline import Member
 
 __all__ = [
+    "add_budget",
     "add_input_options",
     "add_json",
+    "add_progress",
+    "budget_of",
     "dims_of",
     "input_data_of",
+    "make_safe",
+    "pass_names",
     "print_json",
     "progress_bar",
     "quiet_libraries",
     "say",
+    "show",
+    "size_text",
 ]
+
+# A name in a model may hold anything; on a terminal, an escape sequence would act.
+CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +68,15 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
         default=[],
         help="compare on these inputs instead of drawn ones: one array for each input, by name (repeats)",
     )
+
+
+def add_budget(parser: argparse._ActionsContainer, what: str, *, default: float | None = None) -> None:
+    """Adds `--verify-budget`."""
+    parser.add_argument("--verify-budget", metavar="SECONDS", type=float, default=default, help=what)
+
+
+def add_progress(parser: argparse._ActionsContainer) -> None:
+    """Adds `--progress`."""
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
@@ -62,18 +85,31 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def budget_of(arguments: argparse.Namespace) -> float | None:
+    """Reads `--verify-budget`.
+
+    Raises:
+        UsageError: It is no time.
+    """
+    budget: float | None = arguments.verify_budget
+    if budget is not None and not 0 < budget < math.inf:
+        raise UsageError(f"--verify-budget is a number of seconds above 0, not {budget:g}")
+    return budget
+
+
 def dims_of(arguments: argparse.Namespace) -> dict[str, int]:
     """Reads `--dim`.
 
     Raises:
-        UsageError: One is not NAME=N.
+        UsageError: One is not NAME=N, or two contradict each other.
     """
-    dims = {}
+    dims: dict[str, int] = {}
     for text in arguments.dim:
         name, equals, size = text.rpartition("=")
-        if not equals or not name or not size.isdecimal():
+        if not equals or not name or not (size.isascii() and size.isdecimal()):
             raise UsageError(f"--dim {text}: NAME=N is expected, N a size: --dim batch=4 or --dim image.0=4")
-        dims[name] = int(size)
+        if dims.setdefault(name, int(size)) != int(size):
+            raise UsageError(f"--dim {name} is given both as {dims[name]} and as {int(size)}")
     return dims
 
 
@@ -86,6 +122,7 @@ def input_data_of(arguments: argparse.Namespace) -> list[Mapping[str, np.ndarray
     if not arguments.input_data:
         return None
     import zipfile
+    import zlib
 
     import numpy as np
 
@@ -96,19 +133,60 @@ def input_data_of(arguments: argparse.Namespace) -> list[Mapping[str, np.ndarray
                 sets.append({name: archive[name] for name in archive.files})
         except FileNotFoundError as error:
             raise UsageError(f"--input-data {path}: no such file") from error
-        except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            AttributeError,
+            TypeError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise UsageError(f"--input-data {path}: is no .npz archive of plain arrays") from error
     return sets
 
 
+def pass_names(members: Iterable[Member]) -> list[str]:
+    """Returns the names of the passes of a pipeline, in order, each once."""
+    from onnxfuse.pipeline.pipeline import Repeat
+
+    names: dict[str, None] = {}
+    for member in members:
+        names.update(dict.fromkeys(pass_names(member.members) if isinstance(member, Repeat) else [member.name]))
+    return list(names)
+
+
+def make_safe(stream: TextIO) -> None:
+    """Makes a stream whose encoding lacks a character print an escape for it, as stderr does."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str) -> None:
     """Prints a message for the user, on stderr."""
-    print(text, file=sys.stderr)
+    print(text.translate(CONTROLS), file=sys.stderr)
 
 
-def print_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Prints JSON on stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+def show(text: str) -> None:
+    """Prints what was asked for, on stdout."""
+    print(text.translate(CONTROLS))
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """Prints JSON on stdout, with the version of its schema."""
+    from onnxfuse.report.records import SCHEMA
+
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    print(json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=encoding != "utf8", allow_nan=False))
+
+
+def size_text(size: int) -> str:
+    """Returns a size for reading: `355.0 MB`, `12.3 kB`, `230 bytes`."""
+    if size >= 10**5:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 10**3 else f"{size} bytes"
 
 
 def quiet_libraries() -> None:
@@ -117,24 +195,28 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def progress_bar(arguments: argparse.Namespace) -> Progress | None:
-    """Returns what shows progress on stderr, or None where nothing is to be shown."""
+@contextmanager
+def progress_bar(arguments: argparse.Namespace) -> Iterator[Progress | None]:
+    """Yields what shows progress on stderr, or None where nothing is to be shown; the bar is gone at the end."""
     if not arguments.progress or not sys.stderr.isatty():
-        return None
+        yield None
+        return
     from tqdm import tqdm
 
     bar: tqdm[Any] | None = None
 
-    def show(what: str, done: int, total: int) -> None:
+    def advance(what: str, done: int, total: int) -> None:
         nonlocal bar
-        if bar is not None and (bar.desc != f"{what}: " or bar.total != total):
+        if bar is not None and (bar.total != total or bar.n > done):
             bar.close()
             bar = None
         if bar is None:
-            bar = tqdm(total=total, desc=what, leave=False, file=sys.stderr)
+            bar = tqdm(total=total, leave=False, file=sys.stderr)
+        bar.set_description(what.translate(CONTROLS), refresh=False)
         bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-            bar = None
 
-    return show
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxfuse.cli import options
+from onnxfuse.errors import UsageError
 
 __all__ = ["add_parser"]
 
@@ -19,7 +21,7 @@ def add_parser(commands: Any) -> None:
         description="Lists the passes and presets. With names, shows what each does and when it declines.",
         allow_abbrev=False,
     )
-    parser.add_argument("names", metavar="NAME", nargs="*", help="passes to describe")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="passes and presets to describe")
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -27,38 +29,73 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     from onnxfuse.pipeline import registry
-    from onnxfuse.pipeline.pipeline import option_names
-    from onnxfuse.report.text import table
 
     origins, presets = registry.origins(), registry.presets()
     for name in arguments.names:
-        if name not in origins:
+        if name not in origins and name not in presets:
             raise registry.unknown(name)
-    chosen = arguments.names or list(origins)
-    entries = []
-    for name in chosen:
-        kind = registry.pass_class(name)
-        page = inspect.getdoc(kind) or ""
-        entries.append(
-            {
-                "name": name,
-                "summary": page.partition("\n")[0],
-                "numerics": str(kind.numerics),
-                "options": option_names(kind),
-                "presets": [preset for preset, members in presets.items() if name in members.split(",")],
-                "origin": origins[name],
-                "page": page,
-            }
-        )
+    # A name that is given must be there; in the list, a package that is broken must not hide all the others.
+    entries = [_entry(name, origins[name], strict=bool(arguments.names)) for name in _chosen(arguments.names)]
     if arguments.json:
         options.print_json({"passes": entries, "presets": presets})
     elif arguments.names:
-        print("\n\n".join(f"{entry['name']}\n\n{entry['page']}" for entry in entries))
+        options.show("\n\n".join(_page(name, entries, presets) for name in dict.fromkeys(arguments.names)))
     else:
-        rows = [
-            (str(e["name"]), str(e["numerics"]), ", ".join(e["presets"]), str(e["origin"]), str(e["summary"]))
-            for e in entries
-        ]
-        print("\n".join(table(("pass", "numerics", "presets", "from", "what it does"), rows)))
-        print("\n".join(["", *table(("preset", "stands for"), list(presets.items()))]))
+        options.show(_list(entries, presets))
     return 0
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """Returns the passes that are asked about: all, or those named, presets by their members."""
+    from onnxfuse.pipeline import registry
+
+    chosen: dict[str, None] = {}
+    for name in names or registry.origins():
+        chosen.update(dict.fromkeys(_members(name)))
+    return list(chosen)
+
+
+def _members(name: str) -> list[str]:
+    """Returns the passes of a preset, and a pass by itself."""
+    from onnxfuse.pipeline import registry
+    from onnxfuse.pipeline.pipeline import Pipeline
+
+    return options.pass_names(Pipeline.parse(name).members) if name in registry.presets() else [name]
+
+
+def _entry(name: str, origin: str, *, strict: bool) -> dict[str, Any]:
+    from onnxfuse.pipeline import registry
+    from onnxfuse.pipeline.pipeline import option_names
+
+    try:
+        kind = registry.pass_class(name)
+    except UsageError as error:
+        if strict:
+            raise
+        return {"name": name, "summary": str(error), "numerics": None, "options": [], "presets": [], "origin": origin}
+    page = inspect.getdoc(kind) or ""
+    return {
+        "name": name,
+        "summary": page.partition("\n")[0],
+        "numerics": str(kind.numerics),
+        "options": option_names(kind),
+        "presets": [preset for preset in registry.presets() if name in _members(preset)],
+        "origin": origin,
+        "page": page,
+    }
+
+
+def _page(name: str, entries: Sequence[Mapping[str, Any]], presets: Mapping[str, str]) -> str:
+    if name in presets:
+        return f"{name}\n\nA preset: {presets[name]}"
+    (entry,) = (entry for entry in entries if entry["name"] == name)
+    return f"{name}\n\n{entry['page']}"
+
+
+def _list(entries: Sequence[Mapping[str, Any]], presets: Mapping[str, str]) -> str:
+    from onnxfuse.report.text import table
+
+    rows = [(e["name"], e["numerics"] or "?", ", ".join(e["presets"]), e["origin"], e["summary"]) for e in entries]
+    lines = table(("pass", "numerics", "presets", "from", "what it does"), rows)
+    lines += ["", *table(("preset", "stands for"), list(presets.items()))]
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxfuse.cli import options
+from onnxfuse.errors import UsageError
 
 __all__ = ["add_parser"]
 
@@ -22,31 +23,34 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("a", metavar="A", type=Path, help="the original")
     parser.add_argument("b", metavar="B", type=Path, help="the model that should do the same")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawn inputs (default: %(default)s)")
-    parser.add_argument(
-        "--verify-budget", metavar="SECONDS", type=float, help="stop after this time; what is left is not-run"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
+    options.add_budget(parser, "stop after this time; what is left is listed as not-run (default: no limit)")
     options.add_input_options(parser)
+    options.add_progress(parser)
     options.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
+    if arguments.seed < 0:
+        raise UsageError(f"--seed is a whole number from 0 on, not {arguments.seed}")
+    budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
     options.quiet_libraries()
     from onnxfuse.pipeline.manager import verify
     from onnxfuse.verification.verdict import Status
 
-    verdict = verify(
-        arguments.a,
-        arguments.b,
-        dims=options.dims_of(arguments),
-        input_data=options.input_data_of(arguments),
-        seed=arguments.seed,
-        budget=arguments.verify_budget,
-        progress=options.progress_bar(arguments),
-    )
+    with options.progress_bar(arguments) as progress:
+        verdict = verify(
+            arguments.a,
+            arguments.b,
+            dims=dims,
+            input_data=data,
+            seed=arguments.seed,
+            budget=budget,
+            progress=progress,
+        )
     options.say(verdict.explain())
     if arguments.json:
-        options.print_json(verdict.to_dict())
+        options.print_json({"a": str(arguments.a), "b": str(arguments.b), **verdict.to_dict()})
     return {Status.EQUIVALENT: 0, Status.DIFFERENT: 1, Status.NOT_RUN: 5}[verdict.status]

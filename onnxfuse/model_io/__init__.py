@@ -44,12 +44,7 @@ class Opened:
     def working_model(self) -> ir.Model:
         """Returns the `onnx_ir.Model` to rewrite: one, made on first use, and never the caller's own."""
         if self._working is None:
-            if self.source is None:
-                self._working = self.given.clone()
-            else:
-                from onnxfuse.model_io.origin import attach
-
-                self._working = attach(self.source)
+            self._working = _copy(self.given) if self.source is None else _attached(self.source)
         return self._working
 
     def may_contain(self, op_type: str) -> bool:
@@ -94,26 +89,47 @@ def open_model(model: ModelLike) -> Opened:
     from onnxfuse.model_io.source import Source
 
     if isinstance(model, (str, os.PathLike)):
-        from onnxfuse.model_io.files import check_external_data
-
-        source = Source.from_path(Path(model))
-        source.check()
-        check_external_data(source)
-        return Opened("path", source, model)
+        return Opened("path", _checked(Source.from_path(Path(os.fsdecode(model)))), model)
     if isinstance(model, (bytes, bytearray, memoryview)):
-        source = Source.from_buffer(memoryview(bytes(model)))
-        source.check()
-        return Opened("bytes", source, bytes(model))
+        data = bytes(model)
+        return Opened("bytes", _checked(Source.from_buffer(memoryview(data))), data)
     if isinstance(model, onnx.ModelProto):
-        source = Source.from_message(model)
-        source.check()
-        return Opened("proto", source, model)
+        return Opened("proto", _checked(Source.from_message(model)), model)
     if _is_ir_model(model):
         return Opened("ir", None, model)
     raise UsageError(
         f"{type(model).__module__}.{type(model).__qualname__} is no model: pass a path, bytes, an onnx.ModelProto or an "
         "onnx_ir.Model"
     )
+
+
+def _checked(source: Source) -> Source:
+    from onnxfuse.model_io.external import check_external_data
+
+    source.check()
+    check_external_data(source)
+    return source
+
+
+def _attached(source: Source) -> ir.Model:
+    from onnxfuse.model_io.origin import attach
+
+    return attach(source)
+
+
+def _copy(model: ir.Model) -> ir.Model:
+    """Returns a copy of `model` that shares its tensors."""
+    try:
+        return model.clone()
+    except RuntimeError:
+        # onnx_ir cannot clone a graph that reads a value it knows nothing of, as of a sparse initializer: written and read
+        # again it stays what it is. Not for every model: this takes twice the time.
+        from onnxfuse.model_io.emit import emit, set_folders
+
+        emitted = emit(model)
+        copy = _attached(_checked(emitted.source()))
+        set_folders(copy, emitted.folders)
+        return copy
 
 
 def _is_ir_model(model: object) -> bool:
@@ -129,7 +145,8 @@ def load(model: ModelLike) -> ir.Model:
     What nobody changes of it is written by `save` byte for byte as it came.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model` (of which a copy is returned).
+        model: A path, `bytes`, an `onnx.ModelProto` (whose large weights are shared: it must stay as it is) or an
+            `onnx_ir.Model` (of which a copy is returned).
 
     Raises:
         ModelError: It cannot be read.
@@ -155,11 +172,8 @@ def save(model: ModelLike, path: str | os.PathLike[str]) -> Saved:
         ModelError: The model cannot be read.
         UsageError: `path` cannot be written.
     """
-    from onnxfuse.model_io.emit import emit
+    from onnxfuse.model_io.emit import emit, emit_source
     from onnxfuse.model_io.files import write
-    from onnxfuse.model_io.origin import graph_origin
 
     opened = open_model(model)
-    working = opened.given if opened.kind == "ir" else opened.working_model()
-    origin = graph_origin(working.graph)
-    return write(emit(working), Path(path), source=origin.source if origin is not None else None)
+    return write(emit(opened.given) if opened.source is None else emit_source(opened.source), Path(path))

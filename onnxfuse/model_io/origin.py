@@ -7,38 +7,73 @@ which onnx_ir keeps through `clone()` and never writes out). `onnxfuse.model_io.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import onnx
 import onnx_ir as ir
 
 from onnxfuse.errors import ModelError
-from onnxfuse.model_io.source import FilePayload, Source
+from onnxfuse.model_io import wire
+from onnxfuse.model_io.payload import Span
+from onnxfuse.model_io.state import (
+    GRAPH_TYPES,
+    AnnotationState,
+    NodeState,
+    State,
+    TensorState,
+    ValueState,
+    annotation_states,
+    described_values,
+    header_state,
+    model_state,
+    node_state,
+    tensor_state,
+)
+from onnxfuse.model_io.unreadable import readable
 
 if TYPE_CHECKING:
-    from onnxfuse.model_io.source import Payload
+    from onnxfuse.model_io.payload import Payload
+    from onnxfuse.model_io.source import Source
 
 __all__ = [
     "GraphOrigin",
     "NodeOrigin",
+    "Place",
     "attach",
     "graph_origin",
     "is_opaque",
-    "model_state",
     "node_origin",
-    "node_state",
     "paused_gc",
     "subgraphs",
-    "typed_values",
-    "value_state",
 ]
 
 KEY: Final = "onnxfuse.origin"
 
-State = tuple[Any, ...]
+
+@dataclass(frozen=True)
+class Place:
+    """Where a graph stands in a model.
+
+    Attributes:
+        node: The node that has it as an attribute, or None for the main graph and a function's body.
+        attribute: The ordinal of that attribute among the node's.
+        index: The graph's ordinal in the attribute, or the function's in the model.
+        function: Whether it is a function's body.
+    """
+
+    node: NodeOrigin | None = None
+    attribute: int = 0
+    index: int = 0
+    function: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the main graph."""
+        return self.node is None and not self.function
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,43 +83,47 @@ class NodeOrigin:
     Attributes:
         home: The graph it was read in.
         ordinal: Its place among that graph's nodes.
-        state: What `node_state` said of it then.
+        state: What it said then.
         opaque: It carries something that onnx_ir cannot hold; only its bytes have all of it.
+        kept: Its attributes, so that no other object gets their identity.
     """
 
     home: GraphOrigin
     ordinal: int
-    state: State
+    state: NodeState
     opaque: bool = False
+    kept: tuple[ir.Attr, ...] = ()
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class GraphOrigin:
     """What a graph (or a function's body) looked like when it was read.
 
     Attributes:
-        state: Name, doc string and metadata.
-        values: What `typed_values` said.
+        source: The model it came in.
+        place: Where in it.
+        header: Its fields that are neither nodes nor values, by their numbers in onnx.proto.
+        names: The names of all its values.
+        values: The states of those of which something is said.
+        annotations: The quantization annotations, by the value's name.
         inputs: Its inputs' names, in order.
         outputs: Its outputs' names, in order.
-        initializers: Its initializers' names, in order.
-        tensors: Its initializers' tensor objects, by name.
-        count: How many nodes it had.
-        source: The model it came in; of the main graph only.
-        model: What `model_state` said; of the main graph only.
-        functions: The functions' identifiers, in order; of the main graph only.
+        tensors: Its initializers by the identity of their tensors: name, ordinal among its initializers, and state.
+        kept: The tensors, and a function's attributes, so that no other object gets their identity.
+        model: The model's fields that are neither graph nor functions; of the main graph only.
     """
 
-    state: State
-    values: Mapping[str, State]
+    source: Source
+    place: Place
+    header: Mapping[int, State]
+    names: frozenset[str]
+    values: Mapping[str, ValueState]
+    annotations: Mapping[str, AnnotationState]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    initializers: tuple[str, ...]
-    tensors: Mapping[str, Any]
-    count: int
-    source: Source | None = None
+    tensors: Mapping[int, tuple[str, int, TensorState]]
+    kept: tuple[object, ...]
     model: Mapping[int, State] = field(default_factory=dict)
-    functions: tuple[Any, ...] = ()
 
 
 @contextmanager
@@ -120,67 +159,13 @@ def is_opaque(node: ir.Node) -> bool:
     return origin is not None and origin.opaque
 
 
-def node_state(node: ir.Node) -> State:
-    """Returns all that a NodeProto says of `node`, comparable; attributes by identity (onnx_ir never changes one in place)."""
-    return (
-        node.op_type,
-        node.domain,
-        node.overload,
-        node.name,
-        node.doc_string,
-        tuple([None if value is None else value.name for value in node.inputs]),
-        tuple([value.name for value in node.outputs]),
-        tuple(
-            [
-                (name, None if attribute.type in GRAPH_TYPES else attribute)
-                for name, attribute in node.attributes.items()
-            ]
-        ),
-        tuple(node.metadata_props.items()) if node.metadata_props else (),
-    )
-
-
-GRAPH_TYPES: Final = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
-
-
-def value_state(value: ir.Value) -> State:
-    """Returns all that a ValueInfoProto says of `value`, comparable."""
-    return (
-        value.name,
-        value.type,
-        None if value.shape is None else tuple(value.shape),
-        value.doc_string,
-        tuple(value.metadata_props.items()),
-    )
-
-
-def typed_values(graph: ir.Graph) -> dict[str, State]:
-    """Returns the states of the graph's border values and of every value inside that has a type or a shape."""
-    states = {str(value.name): value_state(value) for value in (*graph.inputs, *graph.outputs)}
-    for node in graph:
-        for value in node.outputs:
-            if value.type is not None or value.shape is not None:
-                states[str(value.name)] = value_state(value)
-    return states
-
-
-def model_state(model: ir.Model) -> dict[int, State]:
-    """Returns the fields of `model` that are neither graph nor functions, by their numbers in onnx.proto."""
-    return {
-        1: (model.ir_version,),
-        2: (model.producer_name,),
-        3: (model.producer_version,),
-        4: (model.domain,),
-        5: (model.model_version,),
-        6: (model.doc_string,),
-        8: tuple(model.opset_imports.items()),
-        14: tuple(model.metadata_props.items()),
-    }
-
-
-def graph_state(graph: ir.Graph | ir.Function) -> State:
-    """Returns name, doc string and metadata of `graph`."""
-    return (graph.name, graph.doc_string, tuple(graph.metadata_props.items()))
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yields the graphs in the attributes of `node` (the bodies of If, Loop and Scan)."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH and attribute.ref_attr_name is None:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS and attribute.ref_attr_name is None:
+            yield from attribute.as_graphs()
 
 
 def attach(source: Source) -> ir.Model:
@@ -192,23 +177,20 @@ def attach(source: Source) -> ir.Model:
     with paused_gc():
         model = _to_ir(source)
         _place_weights(model, source)
-        _attach_graph(model.graph, source.proto.graph)
-        main: GraphOrigin = model.graph.meta[KEY]
-        main.source = source
-        main.model = model_state(model)
-        main.functions = tuple(model.functions)
-        for proto in source.proto.functions:
-            _attach_graph(model.functions[(proto.domain, proto.name, proto.overload)].graph, proto)
+        _attach_graph(model.graph, source.proto.graph, source, Place(), model=model_state(model))
+        for index, proto in enumerate(source.proto.functions):
+            function = model.functions[(proto.domain, proto.name, proto.overload)]
+            _attach_graph(function, proto, source, Place(index=index, function=True))
     return model
 
 
 def _to_ir(source: Source) -> ir.Model:
     try:
         return ir.from_proto(source.proto)
-    except ir.serde.SerdeError:
+    except Exception:  # noqa: BLE001 - what it says is of no use: the second try says it again
         try:
-            return ir.from_proto(_without_the_unreadable(source.proto))
-        except ir.serde.SerdeError as error:
+            return ir.from_proto(readable(source.proto))
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it means that the model cannot be read
             where = f"{source.path}: " if source.path else ""
             raise ModelError(f"{where}onnx_ir cannot hold this model: {_root_cause(error)}") from error
 
@@ -221,101 +203,90 @@ def _root_cause(error: BaseException) -> str:
 
 def _place_weights(model: ir.Model, source: Source) -> None:
     """Gives the large initializers their data, where it lies, and external tensors the folder they are looked for in."""
-    initializers = list(source.proto.graph.initializer)
+    initializers = source.proto.graph.initializer
     for ordinal, payload in source.payloads.items():
         header = initializers[ordinal]
-        value = model.graph.initializers.get(header.name)
-        if value is not None:
-            value.const_value = _tensor(header, payload)
-    if source.path is not None and b"location" in source.light:
-        for graph in [*model.graphs(), *(function.graph for function in model.functions.values())]:
-            ir.external_data.set_base_dir(graph, source.path.parent)
+        if header.name:
+            model.graph.initializers[header.name].const_value = _tensor(header, payload)
+    if source.folder is not None and b"location" in source.light:
+        for graph in [model.graph, *(function.graph for function in model.functions.values())]:
+            ir.external_data.set_base_dir(graph, source.folder)
 
 
 def _tensor(header: onnx.TensorProto, payload: Payload) -> ir.TensorProtocol:
-    if isinstance(payload, FilePayload):
+    metadata = {entry.key: entry.value for entry in header.metadata_props} or None
+    dtype, shape = ir.DataType(header.data_type), ir.Shape(header.dims)
+    doc_string = header.doc_string or None
+    array = payload.array() if isinstance(payload.data, Span) else None
+    if array is not None:
         return ir.Tensor(
-            payload.array(tuple(header.dims)),
-            dtype=ir.DataType(header.data_type),
-            name=header.name,
-            doc_string=header.doc_string or None,
+            array, dtype=dtype, shape=shape, name=header.name, doc_string=doc_string, metadata_props=metadata
         )
-    return ir.serde.TensorProtoTensor(payload.message)
+    # Not as a view on the message itself: a new name would be written into it, and it is the caller's.
+    return ir.LazyTensor(
+        partial(_parsed, payload),
+        dtype=dtype,
+        shape=shape,
+        name=header.name,
+        doc_string=doc_string,
+        metadata_props=metadata,
+    )
 
 
-def _attach_graph(graph: ir.Graph, proto: onnx.GraphProto | onnx.FunctionProto) -> None:
+def _parsed(payload: Payload) -> ir.TensorProtocol:
+    return ir.serde.TensorProtoTensor(onnx.TensorProto.FromString(wire.payload_of(payload.joined())))
+
+
+def _attach_graph(
+    holder: ir.Graph | ir.Function,
+    proto: onnx.GraphProto | onnx.FunctionProto,
+    source: Source,
+    place: Place,
+    model: Mapping[int, State] | None = None,
+) -> None:
+    graph = holder.graph if isinstance(holder, ir.Function) else holder
+    tensors = {str(name): value.const_value for name, value in graph.initializers.items()}
+    ordinals = {} if isinstance(proto, onnx.FunctionProto) else {t.name: i for i, t in enumerate(proto.initializer)}
+    names = {str(value.name) for value in graph.inputs}
+    names.update(tensors)
+    names.update(str(value.name) for node in graph for value in node.outputs)
     origin = GraphOrigin(
-        state=graph_state(graph),
-        values=typed_values(graph),
+        source=source,
+        place=place,
+        header=header_state(holder),
+        names=frozenset(names),
+        values=described_values(graph),
+        annotations=annotation_states(graph),
         inputs=tuple(str(value.name) for value in graph.inputs),
         outputs=tuple(str(value.name) for value in graph.outputs),
-        initializers=() if isinstance(proto, onnx.FunctionProto) else tuple(t.name for t in proto.initializer),
-        tensors={name: value.const_value for name, value in graph.initializers.items()},
-        count=len(graph),
+        tensors={id(t): (name, ordinals[name], tensor_state(t)) for name, t in tensors.items() if t is not None},
+        kept=(*tensors.values(), *(holder.attributes.values() if isinstance(holder, ir.Function) else ())),
+        model=model or {},
     )
     graph.meta[KEY] = origin
     for ordinal, (node, node_proto) in enumerate(zip(graph, proto.node, strict=True)):
-        opaque = len(node.attributes) != len(node_proto.attribute)
-        node.meta[KEY] = NodeOrigin(origin, ordinal, node_state(node), opaque)
+        opaque = _is_opaque(node, node_proto)
+        came = NodeOrigin(origin, ordinal, node_state(node), opaque, tuple(node.attributes.values()))
+        node.meta[KEY] = came
         if any(attribute.type in GRAPH_TYPES for attribute in node.attributes.values()):
-            _attach_subgraphs(node, node_proto)
+            _attach_subgraphs(node, node_proto, came)
 
 
-def _attach_subgraphs(node: ir.Node, proto: onnx.NodeProto) -> None:
-    by_name = {attribute.name: attribute for attribute in proto.attribute}
-    for name, attribute in node.attributes.items():
-        if attribute.type == ir.AttributeType.GRAPH and attribute.ref_attr_name is None:
-            _attach_graph(attribute.as_graph(), by_name[name].g)
-        elif attribute.type == ir.AttributeType.GRAPHS and attribute.ref_attr_name is None:
-            for graph, graph_proto in zip(attribute.as_graphs(), by_name[name].graphs, strict=True):
-                _attach_graph(graph, graph_proto)
+def _is_opaque(node: ir.Node, proto: onnx.NodeProto) -> bool:
+    # The first IR versions did not state an attribute's type, and onnx_ir reads such an attribute as nothing.
+    return len(node.attributes) != len(proto.attribute) or any(
+        attribute.type == ir.AttributeType.UNDEFINED for attribute in node.attributes.values()
+    )
 
 
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """Yields the graphs in the attributes of `node` (the bodies of If, Loop and Scan)."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and attribute.ref_attr_name is None:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS and attribute.ref_attr_name is None:
-            yield from attribute.as_graphs()
-
-
-def _without_the_unreadable(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy that onnx_ir can read.
-
-    onnx_ir 1.1 has no sparse tensors, no string lists outside UTF-8, and no map types. The bytes of what is left out
-    here are carried by the origin, and a node that held such a thing is closed to rewrites.
-    """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    stack: list[Iterable[onnx.NodeProto]] = [copy.graph.node, *(function.node for function in copy.functions)]
-    while stack:
-        for node in stack.pop():
-            for index in reversed(range(len(node.attribute))):
-                if _unreadable(node.attribute[index]):
-                    del node.attribute[index]
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    stack.append(attribute.g.node)
-                stack.extend(graph.node for graph in attribute.graphs)
-    for info in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
-        if info.type.HasField("map_type"):
-            info.ClearField("type")
-    return copy
-
-
-def _unreadable(attribute: onnx.AttributeProto) -> bool:
-    kind = attribute.type
-    if kind in (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS):
-        return True
-    if kind == onnx.AttributeProto.STRINGS:
-        return not all(_is_utf8(text) for text in attribute.strings)
-    return False
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _attach_subgraphs(node: ir.Node, proto: onnx.NodeProto, came: NodeOrigin) -> None:
+    source = came.home.source
+    for ordinal, attribute_proto in enumerate(proto.attribute):
+        attribute = node.attributes.get(attribute_proto.name)
+        if attribute is None or attribute.ref_attr_name is not None:
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            _attach_graph(attribute.as_graph(), attribute_proto.g, source, Place(came, ordinal))
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            for index, graph in enumerate(attribute.as_graphs()):
+                _attach_graph(graph, attribute_proto.graphs[index], source, Place(came, ordinal, index))

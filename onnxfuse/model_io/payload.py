@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,19 +69,12 @@ NUMPY_DTYPES: Final[Mapping[int, np.dtype]] = {
 }
 
 
-def data_bytes(data_type: int, dims: tuple[int, ...]) -> int | None:
-    """Returns how many bytes of raw data a tensor has, or None for strings and types that are not known.
-
-    Raises:
-        ModelError: A dim is negative.
-    """
-    size = 1
-    for dim in dims:
-        if dim < 0:
-            raise ModelError(f"its shape has a negative dim: {dim}")
-        size *= dim
+def data_bytes(data_type: int, dims: Sequence[int]) -> int | None:
+    """Returns how many bytes of raw data a tensor has; None for strings, unknown types and impossible shapes."""
     bits = ELEMENT_BITS.get(data_type)
-    return None if bits is None else -(-size * bits // 8)
+    if bits is None or any(dim < 0 for dim in dims):
+        return None
+    return -(-math.prod(dims) * bits // 8)
 
 
 class Descriptor:
@@ -129,12 +123,14 @@ class TensorData:
     Attributes:
         name: The tensor's name, for messages.
         size: Length in bytes, as element type and shape say.
-        read: Returns the bytes. They may be a copy, so it is called only when they are written or computed with.
+        read: Returns the bytes. They may be a copy, so it is called only when they are written.
+        values: Returns the array, where it can be had without its bytes.
     """
 
     name: str
     size: int
     read: Callable[[], bytes]
+    values: Callable[[], np.ndarray] | None = None
 
     def view(self) -> bytes:
         """Returns the bytes.
@@ -201,4 +197,6 @@ class Payload:
         dtype = NUMPY_DTYPES.get(header.data_type)
         if dtype is None:
             return None
+        if isinstance(self.data, TensorData) and self.data.values is not None:
+            return self.data.values()
         return np.frombuffer(self.data.view(), dtype=dtype).reshape(tuple(header.dims))

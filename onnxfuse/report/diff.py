@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.pipeline.manager import facts_of
 
 if TYPE_CHECKING:
     import onnx
+    from google.protobuf.message import Message
 
     from onnxfuse.model_io import Opened
 
-__all__ = ["ModelDiff", "compare"]
+__all__ = ["ModelDiff", "compare", "dim_text", "nodes_of", "type_text"]
+
+BLOCK: Final = 1 << 20
+SHOWN: Final = 60
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
     counts, other = facts_of(a).ops, facts_of(b).ops
     nodes, nodes_after = dict(_nodes(before)), dict(_nodes(after))
     return ModelDiff(
-        model=tuple(_model(before, after)),
+        model=(*_model(before, after), *_order(list(nodes), list(nodes_after))),
         interface=tuple(_interface(before.graph, after.graph)),
         ops={
             name: (counts.get(name, 0), other.get(name, 0))
@@ -83,6 +89,11 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
         ),
         initializers=tuple(_initializers(a, b)),
     )
+
+
+def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yields every node, those of subgraphs and functions included."""
+    yield from (node for _, node in _nodes(model))
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
@@ -112,7 +123,7 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
 def _node(a: onnx.NodeProto, b: onnx.NodeProto) -> str:
     changes = []
     if (a.domain, a.op_type, a.overload) != (b.domain, b.op_type, b.overload):
-        changes.append(f"is now {b.op_type}")
+        changes.append(f"is now {b.domain}::{b.op_type}" if b.domain not in ("", "ai.onnx") else f"is now {b.op_type}")
     if list(a.input) != list(b.input):
         changes.append(f"inputs {list(a.input)} -> {list(b.input)}")
     if list(a.output) != list(b.output):
@@ -124,15 +135,38 @@ def _node(a: onnx.NodeProto, b: onnx.NodeProto) -> str:
         for name in sorted({*attributes, *other})
         if name not in attributes
         or name not in other
-        or (not attributes[name].HasField("g") and attributes[name] != other[name])
+        or _without_nodes(attributes[name]) != _without_nodes(other[name])
     ]
-    if names:
-        changes.append(f"attributes {', '.join(names)}")
+    changes += [f"{name} {_value(attributes.get(name))} -> {_value(other.get(name))}" for name in names]
     if {e.key: e.value for e in a.metadata_props} != {e.key: e.value for e in b.metadata_props}:
         changes.append("metadata")
     if a.doc_string != b.doc_string:
         changes.append("doc string")
     return "; ".join(changes)
+
+
+def _value(attribute: onnx.AttributeProto | None) -> str:
+    """Returns an attribute's value for reading: numbers and strings, as far as they are short."""
+    import onnx
+
+    if attribute is None:
+        return "(none)"
+    kind = onnx.AttributeProto.AttributeType.Name(attribute.type).lower()
+    if kind.removesuffix("s") not in ("int", "float", "string"):
+        return f"({kind})"
+    text = repr(onnx.helper.get_attribute_value(attribute)).replace("b'", "'")
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _without_nodes(attribute: onnx.AttributeProto) -> bytes:
+    """Returns what an attribute holds beside nodes, which are compared one by one."""
+    if attribute.HasField("g") or attribute.graphs:
+        copy = type(attribute)()
+        copy.CopyFrom(attribute)
+        for graph in (copy.g, *copy.graphs):
+            graph.ClearField("node")
+        attribute = copy
+    return attribute.SerializeToString(deterministic=True)
 
 
 def _model(a: onnx.ModelProto, b: onnx.ModelProto) -> Iterator[str]:
@@ -142,10 +176,46 @@ def _model(a: onnx.ModelProto, b: onnx.ModelProto) -> Iterator[str]:
     opsets, other = ({entry.domain: entry.version for entry in model.opset_import} for model in (a, b))
     if opsets != other:
         yield f"opsets {opsets} -> {other}"
-    if {e.key: e.value for e in a.metadata_props} != {e.key: e.value for e in b.metadata_props}:
+    if _properties(a) != _properties(b):
         yield "metadata"
     if a.graph.name != b.graph.name:
         yield f"graph name {a.graph.name!r} -> {b.graph.name!r}"
+    if _properties(a.graph) != _properties(b.graph):
+        yield "metadata of the graph"
+    if a.graph.doc_string != b.graph.doc_string:
+        yield "doc string of the graph"
+    for name in ("value_info", "sparse_initializer", "quantization_annotation"):
+        if _set_of(getattr(a.graph, name)) != _set_of(getattr(b.graph, name)):
+            yield f"{name} of the graph"
+    functions, functions_after = (
+        {(f.domain, f.name, f.overload): _head(f) for f in model.functions} for model in (a, b)
+    )
+    if functions != functions_after:
+        yield "functions"
+    if _set_of(a.training_info) != _set_of(b.training_info):
+        yield "training_info"
+
+
+def _properties(message: onnx.ModelProto | onnx.GraphProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in message.metadata_props}
+
+
+def _set_of(messages: Iterable[Message]) -> set[bytes]:
+    return {message.SerializeToString(deterministic=True) for message in messages}
+
+
+def _head(function: onnx.FunctionProto) -> bytes:
+    """Returns a function without its nodes, which are compared one by one."""
+    copy = type(function)()
+    copy.CopyFrom(function)
+    copy.ClearField("node")
+    return copy.SerializeToString(deterministic=True)
+
+
+def _order(before: list[str], after: list[str]) -> Iterator[str]:
+    stayed, came = set(before), set(after)
+    if [key for key in before if key in came] != [key for key in after if key in stayed]:
+        yield "the order of the nodes"
 
 
 def _interface(a: onnx.GraphProto, b: onnx.GraphProto) -> Iterator[str]:
@@ -153,13 +223,36 @@ def _interface(a: onnx.GraphProto, b: onnx.GraphProto) -> Iterator[str]:
         before, after = ({value.name: value for value in getattr(graph, kind)} for graph in (a, b))
         yield from (f"{kind} {name} is gone" for name in before if name not in after)
         yield from (f"{kind} {name} is new" for name in after if name not in before)
-        yield from (
-            f"{kind} {name} has another type or shape"
-            for name in before
-            if name in after and before[name].type != after[name].type
-        )
+        for name in (name for name in before if name in after):
+            old, new = before[name], after[name]
+            if old.type != new.type:
+                yield f"{kind} {name} {type_text(old.type)} -> {type_text(new.type)}"
+            elif old != new:
+                yield f"{kind} {name}: doc string or metadata"
         if list(before) != list(after) and set(before) == set(after):
             yield f"the order of the {kind}s"
+
+
+def dim_text(dim: int | str | None) -> str:
+    """Returns a dim for reading; a symbol that looks like a size is quoted: many exports call the batch "-1"."""
+    if dim is None:
+        return "?"
+    return f'"{dim}"' if isinstance(dim, str) and dim.removeprefix("-").isdigit() else str(dim)
+
+
+def type_text(declared: onnx.TypeProto) -> str:
+    """Returns a declared type as `float [N, 3, ?]`; of what is no tensor the kind, such as `sequence`."""
+    import onnx
+
+    kind = declared.WhichOneof("value")
+    if kind != "tensor_type":
+        return (kind or "unknown").removesuffix("_type")
+    tensor = declared.tensor_type
+    shape = "?"
+    if tensor.HasField("shape"):
+        dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
+        shape = ", ".join(map(dim_text, dims))
+    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{shape}]"
 
 
 def _initializers(a: Opened, b: Opened) -> Iterator[str]:
@@ -170,10 +263,28 @@ def _initializers(a: Opened, b: Opened) -> Iterator[str]:
 
 
 def _digests(opened: Opened) -> dict[str, bytes]:
-    assert opened.source is not None  # noqa: S101 - compare() looked
+    source = opened.source
+    assert source is not None  # noqa: S101 - compare() looked
     found = {}
-    for ordinal, tensor in enumerate(opened.source.proto.graph.initializer):
-        payload = opened.source.payloads.get(ordinal)
-        data = payload.field() if payload is not None else tensor.SerializeToString(deterministic=True)
-        found[tensor.name] = hashlib.blake2b(data, digest_size=16).digest()
+    for ordinal, tensor in enumerate(source.proto.graph.initializer):
+        payload = source.payloads.get(ordinal)
+        digest = hashlib.blake2b(tensor.SerializeToString(deterministic=True), digest_size=16)
+        if payload is not None:
+            digest.update(payload.data.view())
+        if tensor.data_location == tensor.EXTERNAL and source.path is not None:
+            _add_external(digest, tensor, source.path.parent)
+        found[tensor.name] = digest.digest()
     return found
+
+
+def _add_external(digest: hashlib.blake2b, tensor: onnx.TensorProto, folder: Path) -> None:
+    """Adds the data that lies in another file: two models in two folders may name theirs alike."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    with (folder / entries["location"]).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        offset = int(entries.get("offset") or 0)
+        left = int(entries.get("length") or size - offset)
+        file.seek(offset)
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            digest.update(block)
+            left -= len(block)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-from onnxfuse.report.records import SCHEMA, Applied, Declined, PassReport, Place, Rejected, Report
+from onnxfuse.report.records import SCHEMA, Applied, Declined, Failed, PassReport, Place, Rejected, Report
 
 __all__ = ["report_dict", "report_json"]
 
@@ -43,7 +44,7 @@ def _pass_dict(report: PassReport) -> dict[str, Any]:
         "applied": [_applied_dict(outcome) for outcome in report.applied],
         "declined": [_declined_dict(outcome) for outcome in report.declined],
         "rejected": [_rejected_dict(outcome) for outcome in report.rejected],
-        "failed": [{"at": _place_dict(outcome.at), "error": outcome.error} for outcome in report.failed],
+        "failed": [_failed_dict(outcome) for outcome in report.failed],
         "visited": report.visited,
         "sessions": report.sessions,
         "seconds": round(report.seconds, 6),
@@ -63,10 +64,15 @@ def _applied_dict(outcome: Applied) -> dict[str, Any]:
         "added": [{"node": name, "op_type": op_type} for name, op_type in outcome.added],
         "grade": outcome.grade,
         "evidence": outcome.evidence,
-        "max_error": outcome.max_error,
+        "max_error": _number(outcome.max_error),
         "values": dict(outcome.values),
         "nodes": {old: list(new) for old, new in outcome.nodes.items()},
     }
+
+
+def _number(value: float | None) -> float | str | None:
+    """Returns a number as JSON knows it; NaN and the infinities are the strings `nan`, `inf` and `-inf`."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _declined_dict(outcome: Declined) -> dict[str, Any]:
@@ -75,3 +81,7 @@ def _declined_dict(outcome: Declined) -> dict[str, Any]:
 
 def _rejected_dict(outcome: Rejected) -> dict[str, Any]:
     return {"at": _place_dict(outcome.at), "reason": outcome.reason, "evidence": dict(outcome.evidence)}
+
+
+def _failed_dict(outcome: Failed) -> dict[str, Any]:
+    return {"at": _place_dict(outcome.at), "error": outcome.error, "traceback": outcome.traceback}

@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from onnxfuse.report.records import Applied, PassReport, Report
 
-__all__ = ["report_text", "table", "why_text"]
+__all__ = ["counted", "report_text", "table", "why_text"]
 
-WEAKEST_FIRST = ("not-run", "value-tested", "integer-exact", "exact-for-this-shape", "exact-for-all-shapes")
+REASONS: Final = 3
+ELEMENTS: Final = 8
+WEAKEST_FIRST: Final = ("not-run", "value-tested", "integer-exact", "exact-for-this-shape", "exact-for-all-shapes")
 
 
 def report_text(report: Report) -> str:
     """Returns a table of the passes, the op counts that changed, and what the whole-model check said."""
+    if not report.passes:
+        return "no pass ran: the pipeline is empty"
     header = ("pass", "applied", "declined", "rejected", "largest error", "grade", "time")
     rows = [_row(item) for item in report.passes]
     lines = table(header, rows, right=(1, 2, 3, 4, 6))
     lines += [f"  {item.name} did not run: {item.skipped}" for item in report.passes if item.skipped]
     lines += ["", *_op_lines(report)]
     for item in report.passes:
-        lines += [f"rejected: {item.name} at {o.at}: {o.reason}" for o in item.rejected]
+        for rejected in item.rejected:
+            lines.append(f"rejected: {item.name} at {rejected.at}: {rejected.reason}")
+            lines += [f"  {line}" for line in _evidence_lines(rejected.evidence)]
         lines += [f"failed: {item.name} at {o.at}: {o.error}" for o in item.failed]
-    if report.declined:
-        counts = Counter(outcome.reason for outcome in report.declined)
-        lines += [f"declined {count}: {reason}" for reason, count in counts.most_common(3)]
-        if len(counts) > 3:
-            lines.append(f"declined for {len(counts) - 3} other reasons (--why lists every candidate)")
+    lines += _declined_lines(report)
     lines.append(_verified(report))
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
+
+
+def _declined_lines(report: Report) -> list[str]:
+    counts = Counter(outcome.reason for outcome in report.declined)
+    first = counts.most_common(REASONS)
+    lines = [f"declined {count}: {reason}" for reason, count in first]
+    if len(counts) > REASONS:
+        rest = counts.total() - sum(count for _, count in first)
+        reasons = counted(len(counts) - REASONS, "other reason")
+        lines.append(f"declined {rest}: for {reasons} (--why lists every candidate)")
+    return lines
+
+
+def _evidence_lines(evidence: Mapping[str, Any]) -> list[str]:
+    """Returns the inputs that show a difference, as far as they are short."""
+    lines = []
+    for name, values in evidence.get("inputs", {}).items():
+        shape = evidence.get("shapes", {}).get(name, "?")
+        shown = ", ".join(map(_element, values[:ELEMENTS])) + (", ..." if len(values) > ELEMENTS else "")
+        lines.append(f"with {name} {shape}: {shown}")
+    return lines
+
+
+def _element(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _row(report: PassReport) -> tuple[str, ...]:
@@ -59,29 +87,30 @@ def _weakest_grade(applied: Sequence[Applied]) -> str:
 
 
 def _op_lines(report: Report) -> list[str]:
-    lines = [f"nodes {report.before.nodes} -> {report.after.nodes}"]
     if not report.modified:
-        return ["nothing matched: the model is unchanged", f"nodes {report.before.nodes}"]
+        tried = report.declined or report.rejected or report.failed
+        what = "nothing was rewritten" if tried else "nothing matched"
+        return [f"{what}: the model is unchanged", f"nodes {report.before.nodes}"]
     names = sorted({*report.before.ops, *report.after.ops})
     changed = [
         f"{name} {report.before.ops.get(name, 0)} -> {report.after.ops.get(name, 0)}"
         for name in names
         if report.before.ops.get(name, 0) != report.after.ops.get(name, 0)
     ]
-    return [*lines, *(f"  {line}" for line in changed)]
+    return [f"nodes {report.before.nodes} -> {report.after.nodes}", *(f"  {line}" for line in changed)]
 
 
 def _verified(report: Report) -> str:
     if not report.modified:
         return "verified: nothing to verify"
-    sessions = sum(item.sessions for item in report.passes)
-    seconds = sum(item.verify_seconds for item in report.passes)
     if report.verify == "off":
         return "verified: not-run (--verify off)"
     if report.verify == "structure":
-        return f"verified: the structure of {len(report.applied)} rewrites; their results: not-run (--verify structure)"
-    count = len(report.applied)
-    regions = f"{count} region{'s' * (count != 1)} ({sessions} distinct, {seconds:.2f} s)"
+        rewrites = counted(len(report.applied), "rewrite")
+        return f"verified: the structure of {rewrites}; what they compute: not-run (--verify structure)"
+    sessions = sum(item.sessions for item in report.passes)
+    seconds = sum(item.verify_seconds for item in report.passes)
+    regions = f"{counted(len(report.applied), 'region')} ({counted(sessions, 'session')}, {seconds:.2f} s)"
     if report.verdict is None:
         return f"verified: {regions}; the whole model: not-run (--verify region)"
     return f"verified: {regions}; the whole model: {report.verdict.explain()}"
@@ -94,11 +123,18 @@ def why_text(report: Report, pass_name: str | None = None) -> str:
         if pass_name and item.name.partition("{")[0] != pass_name:
             continue
         if item.skipped:
-            lines.append(f"{item.name}: did not run: {item.skipped}")
+            lines.append(f"{item.name} did not run: {item.skipped}")
         for outcome in item.declined:
             culprit = f" ({outcome.culprit})" if outcome.culprit else ""
-            lines.append(f"{item.name} at {outcome.at}: {outcome.reason}{culprit}")
-    return "\n".join(lines) if lines else "no candidate was declined"
+            lines.append(f"{item.name} declined at {outcome.at}: {outcome.reason}{culprit}")
+    if not lines:
+        return f"{pass_name} declined no candidate" if pass_name else "no candidate was declined"
+    return "\n".join(lines)
+
+
+def counted(count: int, what: str) -> str:
+    """Returns `1 region`, `2 regions`."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -7,22 +7,18 @@ on both sides of a comparison. It does not touch a tensor that is a graph output
 from __future__ import annotations
 
 import ctypes
-import json
-import math
 import re
-import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-__all__ = ["EvaluationError", "EvaluationTimeoutError", "Evaluator", "intermediate_bytes", "measured_bytes"]
+__all__ = ["EvaluationError", "EvaluationTimeoutError", "Evaluator", "OrtSession", "private_copy"]
 
 # Element types that onnxruntime takes and gives only as raw memory, by its name for them; the value is onnx's number.
 _RAW: Final = {
@@ -133,14 +129,14 @@ class _Session:
 def _load_onnxruntime(model: onnx.ModelProto, weights: Mapping[str, np.ndarray], expose: bool) -> _Session:
     """Loads a model in onnxruntime, with its weights as inputs, or if it does not take that, inside it."""
     try:
-        return _OrtSession(_private_copy(model, weights, expose=expose), weights)
+        return OrtSession(private_copy(model, weights, expose=expose), weights)
     except EvaluationError:
         if not weights or sum(array.nbytes for array in weights.values()) > _EMBED_LIMIT:
             raise
-    return _OrtSession(_private_copy(model, weights, expose=expose, embed=True), {})
+    return OrtSession(private_copy(model, weights, expose=expose, embed=True), {})
 
 
-class _OrtSession(_Session):
+class OrtSession(_Session):
     """A session of onnxruntime."""
 
     def __init__(self, model: onnx.ModelProto, weights: Mapping[str, np.ndarray], profile: str | None = None) -> None:
@@ -171,6 +167,7 @@ class _OrtSession(_Session):
             self._weights = {name: self._value(name, array) for name, array in weights.items()}
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str], timeout_s: float | None) -> list[Any]:
+        """Runs it once, as `Evaluator.run` does."""
         options = self._ort.RunOptions()
         options.log_severity_level = 4
         timed_out = threading.Event()
@@ -249,7 +246,7 @@ def _load_reference(model: onnx.ModelProto, weights: Mapping[str, np.ndarray], e
     """Loads a model in the reference evaluator, which rewrites nothing: `expose` does not matter to it."""
     del expose
     # It needs declared types for some functions, and does not check shapes: value_info stays.
-    return _ReferenceSession(_private_copy(model, weights, expose=False, keep_value_info=True), weights)
+    return _ReferenceSession(private_copy(model, weights, expose=False, keep_value_info=True), weights)
 
 
 class _ReferenceSession(_Session):
@@ -289,7 +286,7 @@ class _ReferenceSession(_Session):
             raise EvaluationError(_one_line(error)) from error
 
 
-def _private_copy(
+def private_copy(
     model: onnx.ModelProto,
     weights: Mapping[str, np.ndarray],
     *,
@@ -379,93 +376,3 @@ def _one_line(error: BaseException) -> str:
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     text = re.sub(r"^/onnxruntime_src/\S+:\d+ .*?\)(?: const)? ", "", text)
     return text if len(text) <= 400 else f"{text[:400]}..."
-
-
-def intermediate_bytes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
-    """Sums the sizes of all intermediates of the main graph, by shape inference alone.
-
-    Args:
-        model: The light model; not changed.
-        shapes: The shapes of graph inputs; an input without one keeps what it declares.
-
-    Returns:
-        The bytes of those whose size is known, and the number of those whose size is not.
-    """
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    for value in graph.input:
-        if value.name in shapes and value.type.HasField("tensor_type"):
-            elem_type = value.type.tensor_type.elem_type
-            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, elem_type, list(shapes[value.name])))
-    del graph.value_info[:]
-    names = [name for node in graph.node for name in node.output if name]
-    computed = set(names)
-    for value in graph.output:
-        # What is declared has symbols; an input or initializer that is an output must keep its shape.
-        if value.name in computed and value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
-    try:
-        graph = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
-    except onnx.shape_inference.InferenceError:
-        return 0, len(names)
-    sizes = {value.name: _declared_bytes(value.type) for value in (*graph.value_info, *graph.output)}
-    known = [size for name in names if (size := sizes.get(name)) is not None]
-    return sum(known), len(names) - len(known)
-
-
-def _declared_bytes(declared: onnx.TypeProto) -> int | None:
-    """The size of a tensor of a declared static shape; None of anything else."""
-    import onnx
-
-    tensor = declared.tensor_type
-    if not (declared.HasField("tensor_type") and tensor.HasField("shape") and tensor.elem_type):
-        return None
-    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    item = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
-    return int(item * math.prod(dim.dim_value for dim in tensor.shape.dim))
-
-
-def measured_bytes(
-    model: onnx.ModelProto,
-    feeds: Mapping[str, Any],
-    *,
-    weights: Mapping[str, np.ndarray] | None = None,
-    timeout_s: float | None = None,
-) -> int:
-    """Sums the sizes of all intermediates of the main graph in one run of onnxruntime that does not expose them.
-
-    Args:
-        model: The light model; not changed.
-        feeds: As for `Evaluator.run`.
-        weights: As for `Evaluator`.
-        timeout_s: As for `Evaluator.run`.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        EvaluationError: If onnxruntime does not load or run the model.
-    """
-    own = {init.name for init in model.graph.initializer}
-    weights = {name: array for name, array in (weights or {}).items() if name in own}
-    with tempfile.TemporaryDirectory(prefix="onnxfuse-") as folder:
-        session = _OrtSession(
-            _private_copy(model, weights, expose=False), weights, profile=str(Path(folder) / "profile")
-        )
-        try:
-            session.run(feeds, [value.name for value in model.graph.output], timeout_s)
-        finally:
-            profile = session.session.end_profiling()
-        events = json.loads(Path(profile).read_text(encoding="utf-8"))
-    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
-    total, end = 0, -1
-    # Nodes of a body run within the time of the node that holds it; what they give does not outlive it.
-    for event in sorted(nodes, key=lambda event: (event["ts"], -event["dur"])):
-        if event["ts"] + event["dur"] > end:
-            end = event["ts"] + event["dur"]
-            total += int(event["args"].get("output_size", 0))
-    return total

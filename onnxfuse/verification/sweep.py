@@ -8,6 +8,7 @@ beyond the bound that the constants imply shows nothing new: every start, end an
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -60,19 +61,27 @@ def plan(
     nodes = (*before, *after)
     if len(inputs) == 1 and all(node.op_type in ("Slice", "Pad", "Identity") for node in nodes):
         ((name, shape),) = shapes.items()
-        bounds = _bounds(before, len(shape), contents)
-        other = _bounds(after, len(shape), contents)
-        if bounds is not None and other is not None:
-            return _per_axis(name, shape, [a + b if a or b else 0 for a, b in zip(bounds, other, strict=True)])
+        reaches = [_reach(side, len(shape), contents) for side in (before, after)]
+        if all(reach is not None for reach in reaches):
+            bounds, periods = zip(*(_joined(*both) for both in zip(*filter(None, reaches), strict=True)), strict=True)
+            return _per_axis(name, shape, bounds, periods)
     return _few(shapes)
 
 
-def _per_axis(name: str, shape: tuple[Dim | None, ...], bounds: Sequence[int]) -> Sweep:
-    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear."""
+def _equivalent_length(length: int, bound: int, period: int) -> int:
+    return length if length <= bound + period else bound + (length - bound) % period
+
+
+def _per_axis(name: str, shape: tuple[Dim | None, ...], bounds: Sequence[int], periods: Sequence[int]) -> Sweep:
+    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear.
+
+    A known length far beyond the bound is replaced by one just beyond it that leaves the same remainder by the steps:
+    from the bound on, what is selected only grows, by one pattern for each remainder.
+    """
     base, swept = [], []
     for axis, (dim, bound) in enumerate(zip(shape, bounds, strict=True)):
         if isinstance(dim, int):
-            base.append(dim if bound else min(dim, UNTOUCHED))
+            base.append(_equivalent_length(dim, bound, periods[axis]) if bound else min(dim, UNTOUCHED))
         else:
             base.append(bound or UNTOUCHED)
             if bound:
@@ -85,12 +94,24 @@ def _per_axis(name: str, shape: tuple[Dim | None, ...], bounds: Sequence[int]) -
     return Sweep(bindings[:MAX_BINDINGS], exhaustive=len(bindings) <= MAX_BINDINGS)
 
 
-def _bounds(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[int] | None:
-    """Returns for each axis the length from which on nothing new happens; 0 for an axis that nothing touches.
+@dataclass
+class _Reach:
+    """What a side does to an axis: the length from which on nothing new happens (0: untouched), the steps' product."""
 
-    For Slices in a row: the sum of |start| + |end| + |step|, each scaled by the steps before it, and 2.
+    bound: int = 0
+    period: int = 1
+
+
+def _joined(a: _Reach, b: _Reach) -> tuple[int, int]:
+    return a.bound + b.bound, math.lcm(a.period, b.period)
+
+
+def _reach(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[_Reach] | None:
+    """Returns for each axis how far the constants of `nodes` reach; None where one of them is not known.
+
+    For Slices in a row: the sum of |start| + |end| + |step| + 2, each scaled by the steps before it.
     """
-    bounds, scale = [0] * rank, [1] * rank
+    reaches = [_Reach() for _ in range(rank)]
     for node in nodes:
         parameters = _axis_parameters(node, rank, contents)
         if parameters is None:
@@ -98,10 +119,11 @@ def _bounds(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[int
         for axis, numbers, step in parameters:
             if not 0 <= axis < rank:
                 return None
-            reach = sum(abs(number) for number in numbers if abs(number) < CLAMPED)
-            bounds[axis] += (reach + abs(step) + 2) * scale[axis]
-            scale[axis] *= max(abs(step), 1)
-    return bounds
+            near = sum(abs(number) for number in numbers if abs(number) < CLAMPED)
+            reach = reaches[axis]
+            reach.bound += (near + abs(step) + 2) * reach.period
+            reach.period *= max(abs(step), 1)
+    return reaches
 
 
 def _axis_parameters(node: ir.Node, rank: int, contents: Contents) -> list[tuple[int, tuple[int, ...], int]] | None:

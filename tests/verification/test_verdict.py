@@ -9,7 +9,15 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from onnxfuse.verification.verdict import GraphFacts, OutputVerdict, Status, Verdict, compare_values
+from onnxfuse.verification.compare import Difference, compare_values
+from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
+
+
+def differing(a: object, b: object) -> Difference:
+    difference = compare_values(a, b)
+    assert difference is not None
+    return difference
 
 
 def test_verdict_is_free_to_import() -> None:
@@ -63,8 +71,7 @@ def test_any_nan_equals_any_nan() -> None:
 
 
 def test_minus_zero_differs_from_zero_by_one_representable_value() -> None:
-    difference = compare_values(np.float32([1, 0.0]), np.float32([1, -0.0]))
-    assert difference is not None
+    difference = differing(np.array([1, 0.0], np.float32), np.array([1, -0.0], np.float32))
     assert (difference.kind, difference.at, difference.max_abs, difference.max_ulp) == ("value", (1,), 0.0, 1)
     assert difference.is_float
     assert not difference.nonfinite
@@ -73,12 +80,11 @@ def test_minus_zero_differs_from_zero_by_one_representable_value() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
 def test_one_bit_is_seen_and_measured_in_every_float_type(dtype: type) -> None:
-    a = np.array([[1.0, -2.0, 0.5]], dtype)
+    a: np.ndarray = np.array([[1.0, -2.0, 0.5]], dtype)
     b = a.copy()
     bits = b.view(f"u{b.dtype.itemsize}")
     bits[0, 1] += 1
-    difference = compare_values(a, b)
-    assert difference is not None
+    difference = differing(a, b)
     assert difference.max_ulp == 1
     assert difference.at == (0, 1)
     assert difference.max_abs == abs(float(a[0, 1]) - float(b[0, 1])) > 0
@@ -88,15 +94,14 @@ def test_one_bit_is_seen_and_measured_in_every_float_type(dtype: type) -> None:
 
 
 def test_ulps_are_counted_across_zero_without_overflow() -> None:
-    tiny = np.float64([5e-324])
-    assert compare_values(tiny, -tiny).max_ulp == 3
-    huge = np.float64([np.finfo(np.float64).max])
-    assert compare_values(huge, -huge).max_ulp == 2 * 0x7FEFFFFFFFFFFFFF + 1
+    tiny = np.array([5e-324], np.float64)
+    assert differing(tiny, -tiny).max_ulp == 3
+    huge = np.array([np.finfo(np.float64).max], np.float64)
+    assert differing(huge, -huge).max_ulp == 2 * 0x7FEFFFFFFFFFFFFF + 1
 
 
 def test_a_differing_infinity_is_what_is_reported() -> None:
-    difference = compare_values(np.float32([1, 2, np.inf]), np.float32([5, 2, -np.inf]))
-    assert difference is not None
+    difference = differing(np.array([1, 2, np.inf], np.float32), np.array([5, 2, -np.inf], np.float32))
     assert difference.nonfinite
     assert difference.at == (2,)
     assert difference.max_abs == 4
@@ -104,46 +109,64 @@ def test_a_differing_infinity_is_what_is_reported() -> None:
 
 
 def test_beyond_counts_only_what_is_large_beside_the_result_and_beside_the_type() -> None:
-    a = np.float32([100, 1, 0])
-    assert compare_values(a, a + np.float32([0, 0, 0.5])).beyond == 0
-    assert compare_values(a, a + np.float32([0, 2, 0])).beyond == pytest.approx(1 / 3)
-    residue = np.float32([0, 1e-7])
-    assert compare_values(residue, residue[::-1].copy()).beyond == 0
+    a = np.array([100, 1, 0], np.float32)
+    assert differing(a, a + np.array([0, 0, 0.5], np.float32)).beyond == 0
+    assert differing(a, a + np.array([0, 2, 0], np.float32)).beyond == pytest.approx(1 / 3)
+    residue = np.array([0, 1e-7], np.float32)
+    assert differing(residue, residue[::-1].copy()).beyond == 0
 
 
 @pytest.mark.parametrize(
     ("a", "b", "kind", "text", "at"),
     [
-        (np.int64([1, 2]), np.int64([1, 3]), "value", "1 of 2 int64 values differ, 2 and 3 at (1,)", (1,)),
-        (np.int8([1]), np.int64([1]), "dtype", "int8 before, int64 after", None),
+        (
+            np.array([1, 2], np.int64),
+            np.array([1, 3], np.int64),
+            "value",
+            "1 of 2 int64 values differ, 2 and 3 at (1,)",
+            (1,),
+        ),
+        (np.array([1], np.int8), np.array([1], np.int64), "dtype", "int8 before, int64 after", None),
         (np.zeros((2, 0)), np.zeros((0, 2)), "shape", "[2, 0] before, [0, 2] after", None),
         (np.array(True), np.array(False), "value", "1 of 1 bool values differ, True and False at ()", ()),
         (np.array(["a"], object), np.array(["b"]), "value", "1 of 1 string values differ, a and b at (0,)", (0,)),
         (np.array([1], ml_dtypes.int4), np.array([2], ml_dtypes.int4), "value", "1 of 1 int4 values", (0,)),
-        ([np.int64([1])], [], "shape", "a sequence of 1 before, of 0 after", None),
-        ([np.int64([1])], np.int64([1]), "dtype", "a sequence in one only", None),
-        ([np.int64([1]), np.int64([1])], [np.int64([1]), np.int64([2])], "value", "in element 1", (1, 0)),
-        (None, np.int64([1]), "value", "the optional is empty in one only", None),
+        ([np.array([1], np.int64)], [], "shape", "a sequence of 1 before, of 0 after", None),
+        ([np.array([1], np.int64)], np.array([1], np.int64), "dtype", "a sequence in one only", None),
+        (
+            [np.array([1], np.int64), np.array([1], np.int64)],
+            [np.array([1], np.int64), np.array([2], np.int64)],
+            "value",
+            "in element 1",
+            (1, 0),
+        ),
+        (None, np.array([1], np.int64), "value", "the optional is empty in one only", None),
     ],
 )
 def test_what_differs_is_said(a: object, b: object, kind: str, text: str, at: tuple[int, ...] | None) -> None:
-    difference = compare_values(a, b)
-    assert difference is not None
+    difference = differing(a, b)
     assert difference.kind == kind
     assert text in difference.text
     assert difference.at == at
 
 
 @pytest.mark.parametrize(
-    "value", [np.int64([1, 2]), np.float32(3), np.array(["a", "b"], object), [np.float32([1])], None, np.zeros((0, 3))]
+    "value",
+    [
+        np.array([1, 2], np.int64),
+        np.float32(3),
+        np.array(["a", "b"], object),
+        [np.array([1], np.float32)],
+        None,
+        np.zeros((0, 3)),
+    ],
 )
 def test_equal_values_do_not_differ(value: object) -> None:
     assert compare_values(value, value) is None
 
 
 def test_complex_values_compare_by_their_parts() -> None:
-    difference = compare_values(np.complex64([1 + 2j]), np.complex64([1 + 3j]))
-    assert difference is not None
+    difference = differing(np.array([1 + 2j], np.complex64), np.array([1 + 3j], np.complex64))
     assert difference.max_abs == 1
 
 

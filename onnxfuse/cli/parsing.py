@@ -1,0 +1,68 @@
+"""The parser: argparse, with mistakes told in one line and the nearest option named."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn
+
+from onnxfuse.errors import UsageError
+
+__all__ = ["Parser", "nearest"]
+
+# Their values may begin with a dash, as the dim "-1" of many exports does: argparse would take it for an option.
+VALUE_OPTIONS: Final = ("--dim", "--except")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises `UsageError` instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what is wrong.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{message} ({self.prog} --help says more)")
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Reads a command line; the subcommand's parser is expected as `parser` in its defaults.
+
+        Raises:
+            UsageError: It is wrong.
+        """
+        arguments, unknown = self.parse_known_args(_joined(argv))
+        if unknown:
+            command: Parser = arguments.parser
+            command.refuse(unknown[0])
+        return arguments
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raises for an argument that nobody took.
+
+        Raises:
+            UsageError: Always.
+        """
+        if not text.startswith("-"):
+            outputs = any("--output" in action.option_strings for action in self._actions)
+            self.error(f"unexpected argument {text}" + (": the output is given with -o" if outputs else ""))
+        known = (option for action in self._actions for option in action.option_strings if option.startswith("--"))
+        self.error(f"unknown option {text}{nearest(text.partition('=')[0], known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns `: did you mean ...?` with the nearest of the known names; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Writes `--dim X` as `--dim=X`."""
+    joined: list[str] = []
+    for text in argv:
+        if joined and joined[-1] in VALUE_OPTIONS and "--" not in joined and text != "--":
+            joined[-1] += f"={text}"
+        else:
+            joined.append(text)
+    return joined

@@ -1,0 +1,120 @@
+"""A serialized model in pieces: bytes, and the large initializers, whose data is still where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+
+from onnxfuse.model_io import wire
+from onnxfuse.model_io.payload import GRAPH_INITIALIZER, Data, Payload, Span
+from onnxfuse.model_io.source import MODEL_GRAPH, Source
+
+__all__ = ["Carried", "Chunk", "Emitted", "joined"]
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A large initializer of the main graph, on its way from where it lies to where it goes.
+
+    Attributes:
+        name: Its name.
+        payload: The whole of it.
+    """
+
+    name: str
+    payload: Payload
+
+    @cached_property
+    def header(self) -> bytes:
+        """Its field without the data."""
+        return wire.field_bytes(GRAPH_INITIALIZER, self.payload.header)
+
+
+Chunk = bytes | Carried
+
+
+def joined(chunks: Iterable[Chunk]) -> bytes:
+    """Returns the bytes of all chunks, data included."""
+    return b"".join(chunk if isinstance(chunk, bytes) else chunk.payload.joined() for chunk in chunks)
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A serialized model in pieces.
+
+    Attributes:
+        head: The fields before the graph.
+        graph: The graph's fields.
+        tail: The fields after the graph.
+        whole: The whole model as it came, where it is that model.
+        folder: Where its external data lies, if that is known.
+        folders: Where that of some locations lies, if it is elsewhere.
+    """
+
+    head: tuple[bytes, ...]
+    graph: tuple[Chunk, ...]
+    tail: tuple[bytes, ...]
+    whole: Span | None = None
+    folder: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def carried(self) -> tuple[Carried, ...]:
+        """The large initializers, in order."""
+        return tuple(chunk for chunk in self.graph if isinstance(chunk, Carried))
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the whole serialized model, in bytes."""
+        return sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in self.pieces())
+
+    def pieces(self) -> Iterator[bytes | Data]:
+        """Yields the whole serialized model."""
+        if self.whole is not None:
+            # Not only the same fields: the same bytes, however the lengths were written.
+            yield self.whole
+            return
+        size = sum(len(chunk) if isinstance(chunk, bytes) else chunk.payload.size for chunk in self.graph)
+        yield from self.head
+        yield wire.length_delimited_header(MODEL_GRAPH, size)
+        for chunk in self.graph:
+            if isinstance(chunk, bytes):
+                yield chunk
+            else:
+                yield from chunk.payload.pieces()
+        yield from self.tail
+
+    def light(self, replacing: Mapping[str, bytes] | None = None) -> bytes:
+        """Returns the model with large initializers as headers, or as the fields that `replacing` names."""
+        replacing = replacing or {}
+        parts = [chunk if isinstance(chunk, bytes) else replacing.get(chunk.name, chunk.header) for chunk in self.graph]
+        header = wire.length_delimited_header(MODEL_GRAPH, sum(map(len, parts)))
+        return b"".join([*self.head, header, *parts, *self.tail])
+
+    def data(self) -> bytes:
+        """Returns the whole serialized model."""
+        return b"".join(piece if isinstance(piece, bytes) else piece.view() for piece in self.pieces())
+
+    def message(self) -> onnx.ModelProto:
+        """Returns the model as a new ModelProto, data included."""
+        model = onnx.ModelProto.FromString(self.light())
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        for carried in self.carried:
+            tensors[carried.name].ParseFromString(wire.payload_of(carried.payload.joined()))
+        return model
+
+    def source(self) -> Source:
+        """Returns the model as one that just came in; large initializers stay where they are."""
+        payloads: dict[int, Payload] = {}
+        ordinal = 0
+        for chunk in self.graph:
+            if isinstance(chunk, Carried):
+                payloads[ordinal] = chunk.payload
+            elif next(wire.fields(memoryview(chunk))).number != GRAPH_INITIALIZER:
+                continue
+            ordinal += 1
+        return Source(self.light(), payloads, folder=self.folder)
