@@ -58,8 +58,8 @@ def run(workdir: Path, runs: int, *, real: bool) -> Group:
         command.clear()
     return Group(
         "external-data",
-        "A model with 3 GiB of external data, `onnxfuse apply -p merge-sliced --verify region`, one rewrite, saved beside "
-        f"it: whole processes, medians of {runs} runs.",
+        "A model with 3 GiB of external data, `onnxfuse apply -p merge-sliced --verify region`, one rewrite, saved "
+        f"beside it: whole processes, medians of {runs} runs.",
         COLUMNS,
         tuple(rows),
         tuple(_bars(rows)),

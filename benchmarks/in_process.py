@@ -24,6 +24,9 @@ PEERS: Final = (ONNXSIM, ONNXSLIM)
 LIMITS: Final = {"off": 0.1, "region": 0.5}
 KINDS: Final = ("onnx_ir.Model", "ModelProto")
 
+# What every tool pays that returns a ModelProto of its own: the weights are copied.
+COPY: Final = "ModelProto.CopyFrom, nothing else"
+
 COLUMNS: Final = (
     Column("case", "case"),
     Column("time", "s", "seconds"),
@@ -57,6 +60,7 @@ def run(workdir: Path, runs: int) -> Group:
     _warm_up()
     cases = [_onnxfuse(path, out, level, kind) for level in LIMITS for kind in KINDS]
     cases += [_peer(path, out, peer) for peer in PEERS]
+    cases.append(Case(COPY, {"load": lambda _: onnx.load(path), "run": _copied}))
     alternate(cases, runs)
     out.unlink(missing_ok=True)
     starts = _start_ups(workdir, runs)
@@ -104,6 +108,12 @@ def _peer(path: Path, out: Path, peer: Peer) -> Case:
         look=lambda results: _counts(node.op_type for node in _nodes(results["run"])),
         problem=peer.problem,
     )
+
+
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _nodes(model: Any) -> Iterable[Any]:

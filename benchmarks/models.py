@@ -35,7 +35,7 @@ EXTERNAL_WIDTH: Final = 4096
 
 
 def nasnet(workdir: Path) -> Path:
-    """Returns the file of NASNet-A-Large with seeded weights (355 MB), made on first use.
+    """Returns the file of NASNet-A-Large with seeded weights (355 MB), filled in on first use.
 
     Args:
         workdir: The folder it is kept in.

@@ -50,10 +50,11 @@ def run(workdir: Path, runs: int) -> Group:
     cases = {(*variant, size): _case(*variant, size, workdir) for variant in variants for size in SIZES}
     alternate(list(cases.values()), runs)
     rows = [_row(variant, [cases[*variant, size] for size in SIZES]) for variant in variants]
+    sizes = ", ".join(f"{size:,}" for size in SIZES)
     return Group(
         "scaling",
-        f"`{PASS}` on graphs of {', '.join(f'{size:,}' for size in SIZES)} nodes, half of them Slices in pairs that "
-        f"merge, `verify='off'`; CPU seconds, medians of {runs} alternating runs ({min(runs, LARGEST_RUNS)} for the largest).",
+        f"`{PASS}` on graphs of {sizes} nodes, half of them Slices in pairs that merge, `verify='off'`; CPU seconds, "
+        f"medians of {runs} alternating runs ({min(runs, LARGEST_RUNS)} for the largest).",
         COLUMNS,
         tuple(rows),
         tuple(_bars(rows)),

@@ -30,8 +30,8 @@ class Part(NamedTuple):
 EVERYTHING: Final = Part(0, INT64_MAX, 1)
 
 AMBIGUOUS: Final = "numpy and onnxruntime read a bound outside the tensor with a negative step differently"
-# onnxruntime takes these ends, with a negative step, for "to the front"; to numpy and the ONNX standard they are far behind
-# the last element, and nothing is selected.
+# onnxruntime takes these ends, with a negative step, for "to the front"; to numpy and the ONNX standard they are far
+# behind the last element, and nothing is selected.
 RUNTIME_FRONT: Final = (2**31 - 1, INT64_MAX)
 INEXPRESSIBLE: Final = "no single Slice selects the same elements for every length of axis {axis}"
 
@@ -125,7 +125,9 @@ def _part_of(selected: range, length: int) -> Part:
     if len(selected) == 1:
         return Part(selected[0], selected[0] + 1, 1)
     if selected.step > 0:
-        return Part(selected[0], selected[-1] + 1, selected.step)
+        # To the end, where the end is reached: so it reads for whoever opens the model, and for any longer axis.
+        reached = selected[-1] + selected.step >= length
+        return Part(selected[0], INT64_MAX if reached else selected[-1] + 1, selected.step)
     end = selected[-1] - 1
     return Part(selected[0], end if end >= 0 else INT64_MIN, selected.step)
 

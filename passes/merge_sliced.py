@@ -59,7 +59,7 @@ class MergeSliced(RewritePass):
         The first Slice has another use or is a graph output; bounds, axes or steps are not constant; axes are counted
         from both ends and the rank is not known; the Slices of one axis select what no single Slice selects for every
         length (`x[-5:][2:]` is not `x[-3:]` where x is shorter than 5); numpy and onnxruntime read a bound differently
-        (a negative step that starts before the first element).
+        (a negative step with a start before the first element, or with the greatest integer as its end).
 
     Numerics:
         Exact: data is moved, not computed.
@@ -80,15 +80,22 @@ class MergeSliced(RewritePass):
         chain = _chain(node, facts)
         if len(chain) < 2:
             return None
+        found: tuple[int, Parts] | None = None
         why = ""
-        for first in range(len(chain) - 1):
-            tail = chain[first:]
-            merged = _merge(tail, facts)
+        # From the end upwards, as long as it merges. Where two do not, three still may: the outer ones cancel out.
+        for count in range(2, len(chain) + 1):
+            merged = _merge(chain[-count:], facts)
             if not isinstance(merged, str):
-                nodes = [member for member, _ in tail]
-                return facts.region(*nodes, data=facts.input(nodes[0], 0), parts=merged, opset=facts.opset(node))
-            why = merged
-        facts.decline(why, at=chain[-2][0])
+                found = count, merged
+            elif found is not None or count > 2:
+                break
+            else:
+                why = merged
+        if found is None:
+            facts.decline(why, at=chain[-2][0])
+        count, parts = found
+        nodes = [member for member, _ in chain[-count:]]
+        return facts.region(*nodes, data=facts.input(nodes[0], 0), parts=parts, opset=facts.opset(node))
 
     def rewrite(self, match: Match, build: Builder) -> Sequence[ir.Value]:
         """Builds the one Slice, or passes the data on where it would select everything."""

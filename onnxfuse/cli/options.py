@@ -129,7 +129,8 @@ def input_data_of(arguments: argparse.Namespace) -> list[Mapping[str, np.ndarray
     sets: list[Mapping[str, np.ndarray]] = []
     for path in arguments.input_data:
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: numpy leaves a file that is no archive open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 sets.append({name: archive[name] for name in archive.files})
         except FileNotFoundError as error:
             raise UsageError(f"--input-data {path}: no such file") from error
@@ -211,7 +212,7 @@ def progress_bar(arguments: argparse.Namespace) -> Iterator[Progress | None]:
             bar.close()
             bar = None
         if bar is None:
-            bar = tqdm(total=total, leave=False, file=sys.stderr)
+            bar = tqdm(total=total, desc=what.translate(CONTROLS), leave=False, file=sys.stderr)
         bar.set_description(what.translate(CONTROLS), refresh=False)
         bar.update(done - bar.n)
 

@@ -75,6 +75,7 @@ def _without_weights(path: Path) -> bytes:
     from onnxfuse.testing.weights import FLOATS, STRIPPED
 
     model = Source.from_path(path).proto
+    model.ClearField("training_info")
     for tensor in _tensors(model):
         kept = FLOATS_KEPT if tensor.data_type in FLOATS else OTHERS_KEPT
         if math.prod(tensor.dims) >= kept or tensor.data_location == tensor.EXTERNAL:
@@ -90,6 +91,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         if graphs:
             graph = graphs.pop()
             yield from graph.initializer
+            yield from (sparse.values for sparse in graph.sparse_initializer)
             nodes.append(graph.node)
         for node in nodes.pop():
             for attribute in node.attribute:

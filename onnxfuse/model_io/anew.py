@@ -36,13 +36,13 @@ FUNCTION_ATTRIBUTE: Final = 11
 def _entries(number: int, items: Iterable[tuple[str, str]]) -> list[bytes]:
     """Returns the fields of a string map."""
     return [
-        wire.field_bytes(number, wire.field_bytes(1, key.encode()) + wire.field_bytes(2, text.encode()))
+        wire.field_bytes(number, wire.field_bytes(1, wire.encoded(key)) + wire.field_bytes(2, wire.encoded(text)))
         for key, text in items
     ]
 
 
 def _texts(number: int, texts: Iterable[str | None]) -> list[bytes]:
-    return [wire.field_bytes(number, (text or "").encode()) for text in texts]
+    return [wire.field_bytes(number, wire.encoded(text)) for text in texts]
 
 
 def _opsets(number: int, items: Iterable[tuple[str, int]]) -> list[bytes]:

@@ -6,6 +6,7 @@ Ops, attributes and types are not looked at: a runtime says more about these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -19,10 +20,23 @@ __all__ = ["check_structure"]
 STRING: Final = onnx.TensorProto.STRING
 EXTERNAL: Final = onnx.TensorProto.EXTERNAL
 
-# The fields of TensorProto that hold values one by one, and how many elements of a type of so many bits go into one value.
-# Complex numbers take two.
-VALUE_FIELDS: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+# Protobuf gives out bytes where the bytes of a text are none. In a doc string that does no harm; a name must be one.
+NOT_TEXT: Final = "the model is corrupt: a name in it is not UTF-8"
+
+# The fields of AttributeProto without which an attribute of a type is none.
+HELD: Final[Mapping[int, str]] = {onnx.AttributeProto.TENSOR: "t", onnx.AttributeProto.GRAPH: "g"}
+
 COMPLEX: Final = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+
+# The fields of TensorProto that list values one by one, and the element types that each is for.
+VALUE_FIELDS: Final[Mapping[str, frozenset[int]]] = {
+    "float_data": frozenset({1, 14}),
+    "int64_data": frozenset({7}),
+    "double_data": frozenset({11, 15}),
+    "uint64_data": frozenset({12, 13}),
+    "string_data": frozenset({STRING}),
+    "int32_data": frozenset({2, 3, 4, 5, 6, 9, 10, *range(16, 29)}),
+}
 
 
 def check_structure(model: onnx.ModelProto, sizes: Mapping[int, int]) -> None:
@@ -36,20 +50,32 @@ def check_structure(model: onnx.ModelProto, sizes: Mapping[int, int]) -> None:
         ModelError: A name is defined twice or never, a node reads what a later one computes, or a tensor's data does not
             fit its shape.
     """
+    _check_opsets(model.opset_import, "the model")
     _check_graph(model.graph, [], "the graph", sizes)
     seen = set()
     for function in model.functions:
         where = f"function {function.domain}.{function.name}"
         key = (function.domain, function.name, function.overload)
+        if not all(isinstance(name, str) for name in key):
+            raise ModelError(NOT_TEXT)
         if key in seen:
             raise ModelError(f"{where} is defined twice")
         seen.add(key)
+        _check_opsets(function.opset_import, where)
         scope: set[str] = set()
         _define(scope, function.input, f"{where}: input")
         _check_nodes(function.node, [scope], where)
         _check_outputs(function.output, scope, where)
         for attribute in function.attribute_proto:
             _check_attribute(attribute, [scope], f"{where}: attribute {attribute.name!r}")
+
+
+def _check_opsets(opsets: Iterable[onnx.OperatorSetIdProto], where: str) -> None:
+    for opset in opsets:
+        if not isinstance(opset.domain, str):
+            raise ModelError(NOT_TEXT)
+        if not 0 <= opset.version < 1 << 31:
+            raise ModelError(f"{where} imports opset {opset.version} of domain {opset.domain!r}, which there is not")
 
 
 def _check_graph(graph: onnx.GraphProto, outer: Sequence[set[str]], where: str, sizes: Mapping[int, int]) -> None:
@@ -69,6 +95,8 @@ def _define(scope: set[str], names: Iterable[str], kind: str) -> None:
     for name in names:
         if name in scope:
             raise ModelError(f"{kind} {name!r} is defined twice")
+        if not isinstance(name, str):
+            raise ModelError(NOT_TEXT)
         if name:
             scope.add(name)
 
@@ -76,14 +104,25 @@ def _define(scope: set[str], names: Iterable[str], kind: str) -> None:
 def _check_nodes(nodes: Sequence[onnx.NodeProto], scopes: Sequence[set[str]], where: str) -> None:
     here = scopes[-1]
     for node in nodes:
+        if not all(isinstance(name, str) for name in (node.op_type, node.domain, node.overload, node.name)):
+            raise ModelError(NOT_TEXT)
         for name in node.input:
             if name and name not in here and not any(name in scope for scope in scopes):
                 raise ModelError(_undefined(name, node, nodes))
+        for device in node.device_configurations:
+            if not device.configuration_id or not all(spec.tensor_name for spec in device.sharding_spec):
+                raise ModelError(f"{_label(node)} has a device configuration that names no configuration or no tensor")
+        names = set()
         for attribute in node.attribute:
+            if attribute.name in names:
+                raise ModelError(f"{_label(node)} has the attribute {attribute.name!r} twice")
+            names.add(attribute.name)
             _check_attribute(attribute, scopes, _label(node))
         for name in node.output:
             if name in here:
                 raise ModelError(f"{where}: {name!r} is defined twice, the second time as output of {_label(node)}")
+            if not isinstance(name, str):
+                raise ModelError(NOT_TEXT)
             if name:
                 here.add(name)
 
@@ -110,6 +149,11 @@ def _label(node: onnx.NodeProto) -> str:
 
 
 def _check_attribute(attribute: onnx.AttributeProto, scopes: Sequence[set[str]], where: str) -> None:
+    if not isinstance(attribute.name, str) or not isinstance(attribute.ref_attr_name, str):
+        raise ModelError(NOT_TEXT)
+    held = HELD.get(attribute.type)
+    if held is not None and not attribute.ref_attr_name and not attribute.HasField(held):
+        raise ModelError(f"{where}: attribute {attribute.name!r} does not hold what its type says")
     # By field, not by `type`: models of the first IR versions do not state it.
     if attribute.HasField("t"):
         _check_tensor(attribute.t, f"{where}: attribute {attribute.name!r}")
@@ -148,13 +192,13 @@ def _check_tensor(tensor: onnx.TensorProto, where: str, size: int | None = None)
 
 
 def _check_values(tensor: onnx.TensorProto, where: str) -> None:
-    elements = 1
-    for dim in tensor.dims:
-        elements *= dim
-    if tensor.data_type == STRING:
-        count = len(tensor.string_data)
-    else:
-        count = max(len(getattr(tensor, name)) for name in VALUE_FIELDS)
+    count = 0
+    for name, kinds in VALUE_FIELDS.items():
+        if values := len(getattr(tensor, name)):
+            if tensor.data_type not in kinds:
+                raise ModelError(f"{where}: {name} is no place for elements of type {tensor.data_type}")
+            count = values
+    elements = math.prod(tensor.dims)
     bits = ELEMENT_BITS.get(tensor.data_type, 8)
     wanted = {elements}
     if tensor.data_type in COMPLEX:

@@ -30,6 +30,7 @@ __all__ = ["GraphWriter"]
 
 # Field numbers of onnx.proto.
 GRAPH_ANNOTATION: Final = 14
+TENSOR_NAME: Final = 8
 NODE_ATTRIBUTE: Final = 5
 ATTRIBUTE_NAME: Final = 1
 ATTRIBUTE_DOC_STRING: Final = 13
@@ -135,7 +136,9 @@ class GraphWriter:
             chunks.append(chunk)
         if origin is not None:
             # onnx_ir leaves out initializers without a name.
-            chunks += [field for field in self.origins.fields(origin, GRAPH_INITIALIZER) if not _tensor_name(field)]
+            chunks += [
+                field for field in self.origins.fields(origin, GRAPH_INITIALIZER) if not name_of(field, TENSOR_NAME)
+            ]
         return chunks
 
     # ------------------------------------------------------------------ nodes
@@ -211,9 +214,3 @@ def _without_trailing_empty(outputs: tuple[str, ...]) -> tuple[str, ...]:
     while outputs and not outputs[-1]:
         outputs = outputs[:-1]
     return outputs
-
-
-def _tensor_name(field: bytes) -> bytes:
-    data = memoryview(wire.payload_of(field))
-    names = [bytes(data[entry.payload : entry.end]) for entry in wire.fields(data) if entry.number == 8]
-    return names[-1] if names else b""

@@ -171,15 +171,20 @@ class ValueWriter:
             values = [value for value in values if value not in border]
         for value in values:
             if value.name and value.name not in declared and (now := value_state(value)) != NOTHING_SAID:
-                came = self._came(value)
-                was_declared = came is not None and self.origins.value(*came, 0) is not None
-                if was_declared or now != self._then(value):
+                if now != self._then(value) or self._was_declared(value):
                     yield value
         for value in self.graph.initializers.values():
-            if value.name not in declared and (value.doc_string or value.metadata_props) and not value.is_graph_input():
-                then = self._then(value)
-                if (then.doc_string, then.metadata) != (value.doc_string, tuple(value.metadata_props.items())):
-                    yield value
+            if value.name in declared or value.is_graph_input() or value.is_graph_output():
+                continue
+            now, then = value_state(value), self._then(value)
+            # Its type and shape it says itself.
+            is_new = (now.doc_string, now.metadata) not in ((None, ()), (then.doc_string, then.metadata))
+            if is_new or self._was_declared(value):
+                yield value
+
+    def _was_declared(self, value: ir.Value) -> bool:
+        came = self._came(value)
+        return came is not None and self.origins.value(*came, 0) is not None
 
     def _of_functions(self, functions: Sequence[ir.Function]) -> Iterator[tuple[str, bool]]:
         """Yields the names under which the main graph says something of functions' values, and whether it still holds."""
@@ -200,17 +205,20 @@ class ValueWriter:
 
     def annotations(self, number: int) -> Iterator[bytes]:
         """Yields the quantization annotations of the values that are still there, and those of names not in the graph."""
-        left = {name: names for name, value in self.values.items() if (names := annotation(value))}
+        annotated = {name: names for name, value in self.values.items() if (names := annotation(value))}
         came = self.origin.annotations if self.origin is not None else {}
+        done = set()
         for field in self.origins.fields(self.origin, number) if self.origin is not None else []:
             name = name_of(field)
             if name in self.values:
-                now = left.pop(name, ())
+                done.add(name)
+                now = annotated.get(name, ())
                 if now == came.get(name, ()):
                     yield field
                 elif now:
                     yield anew.annotation_field(number, name, now)
             elif self.origin is not None and name not in self.origin.names:
                 yield field
-        for name, names in left.items():
-            yield anew.annotation_field(number, name, names)
+        for name, names in annotated.items():
+            if name not in done:
+                yield anew.annotation_field(number, name, names)

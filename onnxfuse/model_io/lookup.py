@@ -18,8 +18,6 @@ MODEL_FUNCTIONS: Final = 25
 GRAPH_INPUT: Final = 11
 GRAPH_OUTPUT: Final = 12
 NODE_ATTRIBUTE: Final = 5
-ATTRIBUTE_GRAPH: Final = 6
-ATTRIBUTE_GRAPHS: Final = 11
 
 
 class Kinds(NamedTuple):
@@ -61,8 +59,7 @@ class Origins:
             number = MODEL_FUNCTIONS if place.function else MODEL_GRAPH
             return self.top(origin.source, number)[place.index]
         attributes = by_number(wire.payload_of(self.node(place.node)))[NODE_ATTRIBUTE]
-        attribute = by_number(wire.payload_of(attributes[place.attribute]))
-        return (attribute.get(ATTRIBUTE_GRAPH) or attribute[ATTRIBUTE_GRAPHS])[place.index]
+        return by_number(wire.payload_of(attributes[place.attribute]))[place.number][place.index]
 
     def fields(self, origin: GraphOrigin, number: int) -> list[bytes]:
         """Returns the fields of that number of a graph or function."""
@@ -107,8 +104,7 @@ def by_number(message: bytes | Buffer) -> dict[int, list[bytes]]:
     return out
 
 
-def name_of(field: bytes) -> str:
-    """Returns field 1 of what a field holds: the name of a value, of an attribute, of an annotated tensor."""
-    data = memoryview(wire.payload_of(field))
-    names = [bytes(data[entry.payload : entry.end]) for entry in wire.fields(data) if entry.number == 1]
-    return names[-1].decode("utf-8", "surrogateescape") if names else ""
+def name_of(field: bytes, number: int = 1) -> str:
+    """Returns the text in what a field holds: by default the name of a value, of an attribute, of an annotated tensor."""
+    texts = by_number(wire.payload_of(field)).get(number)
+    return wire.payload_of(texts[-1]).decode("utf-8", "surrogateescape") if texts else ""

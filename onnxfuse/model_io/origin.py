@@ -7,6 +7,7 @@ which onnx_ir keeps through `clone()` and never writes out). `onnxfuse.model_io.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ __all__ = [
 
 KEY: Final = "onnxfuse.origin"
 
+# Field numbers of onnx.proto.
+ATTRIBUTE_GRAPH: Final = 6
+ATTRIBUTE_GRAPHS: Final = 11
+
 
 @dataclass(frozen=True)
 class Place:
@@ -61,12 +66,14 @@ class Place:
     Attributes:
         node: The node that has it as an attribute, or None for the main graph and a function's body.
         attribute: The ordinal of that attribute among the node's.
-        index: The graph's ordinal in the attribute, or the function's in the model.
+        number: The field of AttributeProto that it is in.
+        index: The graph's ordinal in that field, or the function's in the model.
         function: Whether it is a function's body.
     """
 
     node: NodeOrigin | None = None
     attribute: int = 0
+    number: int = 0
     index: int = 0
     function: bool = False
 
@@ -185,6 +192,20 @@ def attach(source: Source) -> ir.Model:
 
 
 def _to_ir(source: Source) -> ir.Model:
+    # onnx_ir warns of what it does not hold, such as sparse initializers, as of flaws; what is a flaw has been checked.
+    logger = logging.getLogger("onnx_ir.serde")
+    logger.addFilter(_nothing)
+    try:
+        return _read(source)
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
+
+
+def _read(source: Source) -> ir.Model:
     try:
         return ir.from_proto(source.proto)
     except Exception:  # noqa: BLE001 - what it says is of no use: the second try says it again
@@ -286,7 +307,9 @@ def _attach_subgraphs(node: ir.Node, proto: onnx.NodeProto, came: NodeOrigin) ->
         if attribute is None or attribute.ref_attr_name is not None:
             continue
         if attribute.type == ir.AttributeType.GRAPH:
-            _attach_graph(attribute.as_graph(), attribute_proto.g, source, Place(came, ordinal))
+            _attach_graph(attribute.as_graph(), attribute_proto.g, source, Place(came, ordinal, ATTRIBUTE_GRAPH))
         elif attribute.type == ir.AttributeType.GRAPHS:
             for index, graph in enumerate(attribute.as_graphs()):
-                _attach_graph(graph, attribute_proto.graphs[index], source, Place(came, ordinal, index))
+                _attach_graph(
+                    graph, attribute_proto.graphs[index], source, Place(came, ordinal, ATTRIBUTE_GRAPHS, index)
+                )

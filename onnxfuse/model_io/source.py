@@ -181,11 +181,7 @@ class Source:
                 f"IR version {version} is newer than the installed onnx {onnx.__version__} reads ({onnx.IR_VERSION}): "
                 "pip install --upgrade onnx"
             )
-        sizes = {ordinal: payload.data.size for ordinal, payload in self.payloads.items()}
-        try:
-            check_structure(self.proto, sizes)
-        except UnicodeDecodeError as error:
-            raise ModelError("the model is corrupt: a text in it is not UTF-8") from error
+        check_structure(self.proto, {ordinal: payload.data.size for ordinal, payload in self.payloads.items()})
 
     @cached_property
     def bytes_of_weights(self) -> int:

@@ -18,6 +18,7 @@ __all__ = [
     "VARINT",
     "Buffer",
     "Field",
+    "encoded",
     "field_bytes",
     "fields",
     "length_delimited_header",
@@ -132,9 +133,14 @@ def varint_field(number: int, value: int) -> bytes:
     return encode_varint(number << 3 | VARINT) + encode_varint(value & (1 << 64) - 1)
 
 
-def text_field(number: int, text: str | None) -> list[bytes]:
+def encoded(text: str | bytes | None) -> bytes:
+    """Returns the bytes of a text. Protobuf gives out bytes where a text is not UTF-8."""
+    return text.encode() if isinstance(text, str) else text or b""
+
+
+def text_field(number: int, text: str | bytes | None) -> list[bytes]:
     """Returns the field of a text, or nothing where there is none."""
-    return [field_bytes(number, text.encode())] if text else []
+    return [field_bytes(number, encoded(text))] if text else []
 
 
 def payload_of(field: bytes) -> bytes:

@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from onnxfuse.rewriting.match import Facts, Match
 
 __all__ = ["Numerics", "Pass", "RewritePass", "format_options"]
+
+
+def _register() -> None:
+    """Makes `isinstance(pass_, onnx_ir.passes.PassBase)` true, as soon as there is an onnx_ir."""
+    passes = sys.modules.get("onnx_ir.passes")
+    if passes is not None:
+        passes.PassBase.register(Pass)
 
 
 class Numerics(StrEnum):
@@ -40,6 +47,15 @@ class Pass(ABC):
     """What it is called in a pipeline: the file's name with dashes."""
     numerics: ClassVar[Numerics]
     """What it does to numbers."""
+
+    def __init_subclass__(cls) -> None:
+        _register()
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Makes a pass."""
+        del arguments, options  # the dataclass takes them
+        _register()
+        return super().__new__(cls)
 
     def __str__(self) -> str:
         """Returns the pass with those options that differ from the defaults; `Pipeline.parse` reads it back."""
@@ -149,14 +165,3 @@ def _format_value(value: Any) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _register() -> None:
-    """Makes `isinstance(pass_, onnx_ir.passes.PassBase)` true."""
-    import onnx_ir as ir
-
-    ir.passes.PassBase.register(Pass)  # type: ignore[type-abstract]
-
-
-if "onnx_ir" in sys.modules:
-    _register()

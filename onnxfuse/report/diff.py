@@ -21,6 +21,7 @@ __all__ = ["ModelDiff", "compare", "dim_text", "nodes_of", "type_text"]
 
 BLOCK: Final = 1 << 20
 SHOWN: Final = 60
+DATA_FIELDS: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
 @dataclass(frozen=True)
@@ -255,36 +256,65 @@ def type_text(declared: onnx.TypeProto) -> str:
     return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{shape}]"
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """An initializer: what it is, what it holds, and where and how that is stored."""
+
+    kind: str
+    value: bytes
+    place: str
+    header: bytes
+
+
 def _initializers(a: Opened, b: Opened) -> Iterator[str]:
-    before, after = _digests(a), _digests(b)
+    before, after = dict(_stored(a)), dict(_stored(b))
     yield from (f"{name} is gone" for name in before if name not in after)
     yield from (f"{name} is new" for name in after if name not in before)
-    yield from (f"{name} differs" for name in before if name in after and before[name] != after[name])
+    for name in (name for name in before if name in after):
+        old, new = before[name], after[name]
+        if old.kind != new.kind:
+            yield f"{name} {old.kind} -> {new.kind}"
+        elif old.value != new.value:
+            yield f"{name} holds other values"
+        elif old.place != new.place:
+            yield f"{name} is stored in {new.place}, it was in {old.place}"
+        elif old.header != new.header:
+            yield f"{name}: how it is stored, its doc string or its metadata"
 
 
-def _digests(opened: Opened) -> dict[str, bytes]:
+def _stored(opened: Opened) -> Iterator[tuple[str, _Stored]]:
+    import onnx
+
     source = opened.source
     assert source is not None  # noqa: S101 - compare() looked
-    found = {}
     for ordinal, tensor in enumerate(source.proto.graph.initializer):
         payload = source.payloads.get(ordinal)
-        digest = hashlib.blake2b(tensor.SerializeToString(deterministic=True), digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
+        place = "the model's file"
         if payload is not None:
             digest.update(payload.data.view())
-        if tensor.data_location == tensor.EXTERNAL and source.path is not None:
-            _add_external(digest, tensor, source.path.parent)
-        found[tensor.name] = digest.digest()
-    return found
+        elif tensor.data_location == tensor.EXTERNAL and source.path is not None:
+            place = _add_external(digest, tensor, source.path.parent)
+        elif tensor.HasField("raw_data") or tensor.data_type == tensor.STRING:
+            digest.update(b"".join([tensor.raw_data, *tensor.string_data]))
+        elif any(len(getattr(tensor, field)) for field in DATA_FIELDS):  # else its weights were taken out
+            digest.update(onnx.numpy_helper.to_array(tensor).tobytes())
+        header = onnx.TensorProto()
+        header.CopyFrom(tensor)
+        header.ClearField("external_data")
+        kind = f"{onnx.TensorProto.DataType.Name(tensor.data_type).lower()} {list(tensor.dims)}"
+        yield tensor.name, _Stored(kind, digest.digest(), place, header.SerializeToString(deterministic=True))
 
 
-def _add_external(digest: hashlib.blake2b, tensor: onnx.TensorProto, folder: Path) -> None:
-    """Adds the data that lies in another file: two models in two folders may name theirs alike."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    with (folder / entries["location"]).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        offset = int(entries.get("offset") or 0)
-        left = int(entries.get("length") or size - offset)
+def _add_external(digest: hashlib.blake2b, tensor: onnx.TensorProto, folder: Path) -> str:
+    """Adds the data that lies in another file; two models in two folders may name theirs alike. Returns its name."""
+    from onnxfuse.model_io.external import reference
+
+    location, offset, length = reference(tensor)
+    with (folder / location).open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - offset if length is None else length
         file.seek(offset)
         while left > 0 and (block := file.read(min(left, BLOCK))):
             digest.update(block)
             left -= len(block)
+    return location

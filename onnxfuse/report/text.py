@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -78,6 +79,8 @@ def _largest_error(applied: Sequence[Applied]) -> str:
     errors = [outcome.max_error for outcome in applied if outcome.max_error is not None]
     if not errors:
         return ""
+    if any(map(math.isnan, errors)):
+        return "nan"  # max() would pass over it
     return "0" if max(errors) == 0 else f"{max(errors):.2g}"
 
 

@@ -21,7 +21,8 @@ from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place
 from onnxfuse.rewriting import structure
 from onnxfuse.rewriting.builder import Builder
 from onnxfuse.rewriting.match import Decline, Facts, Match, node_label
-from onnxfuse.verification.region import Evidence, Region, RegionVerifier
+from onnxfuse.verification.region import Evidence, RegionVerifier
+from onnxfuse.verification.region_model import Region
 
 __all__ = ["Engine", "Names", "RewriteRule"]
 

@@ -8,32 +8,28 @@ that the region's constants imply missed none of 85,902 wrong merges of two Slic
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxfuse.analysis.constants import has_data, stored_tensor
+from onnxfuse.analysis.constants import stored_tensor
 from onnxfuse.analysis.ops import facts_of, is_index_only
-from onnxfuse.analysis.shapes import Dim, Shapes
+from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification import inputs as draws
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.verification.region_model import Built, Region, build, signature
 from onnxfuse.verification.sweep import Sweep, plan
 
 __all__ = ["Evidence", "Region", "RegionVerifier"]
 
-# A tensor of more elements is a weight: it enters the session as an input, since embedding it costs 100 times more.
-EMBEDDED: Final = 1024
-# Folded shape arithmetic that leads to a region's constants runs along with it; more than this is no shape arithmetic.
-PRELUDE: Final = 128
 UNKNOWN_RANKS: Final = (1, 2, 3, 4, 5, 0)
 NORMAL_DRAWS: Final = 3
 
@@ -60,48 +56,6 @@ class Evidence:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Region:
-    """A region and its replacement, with what is known of the values at their border.
-
-    Attributes:
-        before: The nodes of the region, in graph order.
-        after: The nodes that are to replace them, in order.
-        outputs: Pairs of the value to replace and the value that replaces it.
-        opset_imports: The versions of the domains, as the model has them.
-        ir_version: The model's.
-        shapes: The model's shapes.
-        contents: Says what a small constant holds.
-    """
-
-    before: tuple[ir.Node, ...]
-    after: tuple[ir.Node, ...]
-    outputs: tuple[tuple[ir.Value, ir.Value], ...]
-    opset_imports: Mapping[str, int]
-    ir_version: int
-    shapes: Shapes
-    contents: Callable[[ir.Value | None], np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class _Built:
-    """The two sides in one model.
-
-    Attributes:
-        model: It computes `b<i>` and, unless the output is an input, `a<i>` for each pair of outputs.
-        inputs: What comes in, by its name in `model`.
-        weights: Large constants, by their names in `model`.
-        pairs: Names of each pair of results; of an input where the value passes through.
-        reads_shapes: Whether shape arithmetic runs along that reads an input, so that its dims are not free to vary.
-    """
-
-    model: onnx.ModelProto
-    inputs: Mapping[str, ir.Value]
-    weights: Mapping[str, np.ndarray]
-    pairs: tuple[tuple[str, str], ...]
-    reads_shapes: bool
-
-
 class RegionVerifier:
     """Compares regions, each distinct one once.
 
@@ -111,32 +65,37 @@ class RegionVerifier:
 
     def __init__(self) -> None:
         self.sessions = 0
+        self._backend: Literal["onnxruntime", "reference"] = "onnxruntime"
         self._known: dict[bytes, Evidence] = {}
 
     def check(self, region: Region) -> Evidence:
         """Compares a region with its replacement; never raises for what the models do."""
-        built = _build(region)
+        built = build(region)
         if isinstance(built, str):
             return Evidence(REJECTED, f"not verified: {built}")
         border = [
             (name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()
         ]
-        key = _signature(built, border)
+        key = signature(built, border)
         if key not in self._known:
             self._known[key] = self._compare(region, built)
         return self._known[key]
 
-    def _compare(self, region: Region, built: _Built) -> Evidence:
-        try:
-            if not built.reads_shapes and all(_moves_data(node, region) for node in (*region.before, *region.after)):
-                return self._compare_moves(region, built)
-            return self._compare_values(region, built)
-        except EvaluationError as error:
-            return Evidence(REJECTED, f"not verified: {error}")
+    def _compare(self, region: Region, built: Built) -> Evidence:
+        moves = not built.reads_shapes and all(_moves_data(node, region) for node in (*region.before, *region.after))
+        compare = self._compare_moves if moves else self._compare_values
+        reasons = []
+        # What onnxruntime has no kernel for, or refuses at run time, goes to the reference evaluator.
+        for self._backend in ("onnxruntime", "reference"):
+            try:
+                return compare(region, built)
+            except EvaluationError as error:
+                reasons.append(str(error))
+        return Evidence(REJECTED, f"not verified: {reasons[0]}")
 
     # ------------------------------------------------------------------ data movement
 
-    def _compare_moves(self, region: Region, built: _Built) -> Evidence:
+    def _compare_moves(self, region: Region, built: Built) -> Evidence:
         """Exact: every element has a number of its own."""
         ranks = [_rank(region.shapes.shape(value)) for value in built.inputs.values()]
         tried = 0
@@ -172,7 +131,7 @@ class RegionVerifier:
 
     # ------------------------------------------------------------------ anything else
 
-    def _compare_values(self, region: Region, built: _Built) -> Evidence:
+    def _compare_values(self, region: Region, built: Built) -> Evidence:
         """Normal and ladder draws, bit for bit."""
         shapes = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
         guesses = UNKNOWN_RANKS if any(shape is None for shape in shapes.values()) else (0,)
@@ -194,7 +153,7 @@ class RegionVerifier:
             return Evidence(REJECTED, "not verified: the region runs on no input that was tried")
         return Evidence(GRADE_TESTED, f"bit-equal on {compared} draws", 0.0)
 
-    def _session(self, region: Region, built: _Built, guess: int) -> Evaluator:
+    def _session(self, region: Region, built: Built, guess: int) -> Evaluator:
         model = onnx.ModelProto()
         model.CopyFrom(built.model)
         for name, value in built.inputs.items():
@@ -206,7 +165,7 @@ class RegionVerifier:
         self.sessions += 1
         # onnxruntime dies on an integer division of the least integer by -1, which the ladder holds.
         traps = GraphFacts(model).traps if any(node.op_type in ("Div", "Mod") for node in model.graph.node) else None
-        return Evaluator(model, weights=built.weights, prefer="reference" if traps else None)
+        return Evaluator(model, weights=built.weights, prefer="reference" if traps else self._backend)
 
 
 def _dtype(region: Region, value: ir.Value) -> ir.DataType:
@@ -243,7 +202,7 @@ def _is_constant(value: ir.Value, region: Region) -> bool:
     return stored_tensor(value, region.ir_version) is not None or region.contents(value) is not None
 
 
-def _first_difference(built: _Built, results: Sequence[Any], feeds: Mapping[str, Any]) -> str | None:
+def _first_difference(built: Built, results: Sequence[Any], feeds: Mapping[str, Any]) -> str | None:
     by_name = {**feeds, **dict(zip([value.name for value in built.model.graph.output], results, strict=True))}
     for before, after in built.pairs:
         difference = compare_values(by_name[before], by_name[after])
@@ -276,7 +235,7 @@ def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Ma
 
 
 def _numbered(
-    evaluator: Evaluator, built: _Built, binding: Mapping[str, tuple[int, ...]], region: Region
+    evaluator: Evaluator, built: Built, binding: Mapping[str, tuple[int, ...]], region: Region
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields feeds in which every element has a number of its own, in as many digits as the type needs runs for."""
     del evaluator
@@ -339,7 +298,7 @@ def _bound(shapes: Mapping[str, tuple[Dim | None, ...]], sizes: Sequence[int]) -
     return bound
 
 
-def _drawn(built: _Built, binding: Mapping[str, tuple[int, ...]], region: Region) -> Iterator[dict[str, Any]]:
+def _drawn(built: Built, binding: Mapping[str, tuple[int, ...]], region: Region) -> Iterator[dict[str, Any]]:
     specs = [
         draws.InputSpec(
             name=name, kind="tensor", dtype=int(_dtype(region, value)), dims=binding[name], overridable=False
@@ -354,96 +313,3 @@ def _drawn(built: _Built, binding: Mapping[str, tuple[int, ...]], region: Region
     for family, count in families:
         for index in range(count):
             yield draws.draw(specs, empty, family, index, seed=0)
-
-
-# ---------------------------------------------------------------------------------------------------- the model
-
-
-def _build(region: Region) -> _Built | str:
-    """Puts both sides into one model; a sentence says why it cannot be done."""
-    names: dict[ir.Value, str] = {}
-    inputs: dict[str, ir.Value] = {}
-    weights: dict[str, np.ndarray] = {}
-    model = onnx.ModelProto(ir_version=max(region.ir_version, 4))
-    for domain, version in region.opset_imports.items():
-        model.opset_import.add(domain=domain, version=version)
-    model.graph.name = "region"
-    prelude: list[ir.Node] = []
-    inside = {value for node in (*region.before, *region.after) for value in node.outputs}
-    stack = [v for node in reversed((*region.before, *region.after)) for v in reversed(node.inputs) if v is not None]
-    while stack:
-        value = stack.pop()
-        if value in names or value in inside:
-            continue
-        tensor = stored_tensor(value, region.ir_version)
-        if tensor is not None and has_data(tensor):
-            names[value] = f"c{len(names)}"
-            _add_constant(model, names[value], tensor, weights)
-            continue
-        producer = value.producer()
-        if tensor is None and producer is not None and region.contents(value) is not None:
-            # Shape arithmetic that was folded: it runs, so that the folding is checked along with the rewrite.
-            missing = [v for v in producer.inputs if v is not None and v not in names]
-            if missing:
-                stack += [value, *missing]
-                if len(stack) > PRELUDE:
-                    return "the shape arithmetic before the region is too long"
-                continue
-            prelude.append(producer)
-            names.update({output: f"p{len(names)}_{index}" for index, output in enumerate(producer.outputs)})
-            continue
-        names[value] = f"i{len(inputs)}"
-        inputs[names[value]] = value
-    for side, nodes in (("p", prelude), ("b", region.before), ("a", region.after)):
-        for node in nodes:
-            for value in node.outputs:
-                names.setdefault(value, f"{side}{len(names)}")
-            model.graph.node.append(_renamed(node, names, len(model.graph.node)))
-    pairs = tuple((names[before], names[after]) for before, after in region.outputs)
-    for name in dict.fromkeys(itertools.chain.from_iterable(pairs)):
-        if name not in inputs:
-            model.graph.output.add(name=name)
-    reads_shapes = any(value in names and names[value] in inputs for node in prelude for value in node.inputs if value)
-    return _Built(model, inputs, weights, pairs, reads_shapes)
-
-
-def _renamed(node: ir.Node, names: Mapping[ir.Value, str], ordinal: int) -> onnx.NodeProto:
-    proto = ir.to_proto(node)
-    proto.name = f"n{ordinal}"
-    proto.ClearField("doc_string")
-    del proto.metadata_props[:]
-    proto.input[:] = ["" if value is None else names[value] for value in node.inputs]
-    proto.output[:] = ["" if not value.name else names[value] for value in node.outputs][: len(proto.output)]
-    return proto
-
-
-def _add_constant(model: onnx.ModelProto, name: str, tensor: ir.TensorProtocol, weights: dict[str, np.ndarray]) -> None:
-    if tensor.size > EMBEDDED:
-        weights[name] = tensor.numpy()
-        model.graph.initializer.add(name=name, data_type=int(tensor.dtype), dims=tensor.shape.numpy())
-    else:
-        proto = ir.serde.serialize_tensor(tensor)
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            proto = onnx.numpy_helper.from_array(tensor.numpy(), name)
-        proto.name = name
-        model.graph.initializer.append(proto)
-
-
-def _signature(built: _Built, border: Sequence[tuple[str, ir.DataType | None, tuple[Dim, ...] | None]]) -> bytes:
-    """Returns what tells two regions apart: equal signatures, equal evidence.
-
-    A symbol is written by its place of first use, so that the same region under another name counts as the same.
-    """
-    digest = hashlib.blake2b(built.model.SerializeToString(deterministic=True))
-    symbols: dict[Dim, int] = {}
-    for name, dtype, shape in border:
-        dims = None
-        if shape is not None:
-            dims = [
-                dim if isinstance(dim, int | None) else f"s{symbols.setdefault(dim, len(symbols))}" for dim in shape
-            ]
-        digest.update(repr((name, dtype, dims)).encode())
-    for name, array in built.weights.items():
-        digest.update(name.encode())
-        digest.update(hashlib.blake2b(np.ascontiguousarray(array).data).digest())
-    return digest.digest()

@@ -23,6 +23,9 @@ __all__ = ["MAX_BINDINGS", "Sweep", "plan"]
 MAX_BINDINGS: Final = 4096
 # A bound at or beyond this is "to the end": it clamps, and says nothing about lengths.
 CLAMPED: Final = 2**31 - 1
+# More elements than this take too much memory; 16 Mi float32 elements are 64 MiB a tensor. A sweep runs thousands of times.
+MAX_ELEMENTS: Final = 1 << 24
+MAX_SWEPT_ELEMENTS: Final = 1 << 16
 # An axis that no node touches: two elements show a swap, and cost little.
 UNTOUCHED: Final = 2
 
@@ -61,37 +64,44 @@ def plan(
     nodes = (*before, *after)
     if len(inputs) == 1 and all(node.op_type in ("Slice", "Pad", "Identity") for node in nodes):
         ((name, shape),) = shapes.items()
-        reaches = [_reach(side, len(shape), contents) for side in (before, after)]
-        if all(reach is not None for reach in reaches):
-            bounds, periods = zip(*(_joined(*both) for both in zip(*filter(None, reaches), strict=True)), strict=True)
-            return _per_axis(name, shape, bounds, periods)
+        one, other = (_reach(side, len(shape), contents) for side in (before, after))
+        if one is not None and other is not None:
+            return _per_axis(name, shape, [a.joined(b) for a, b in zip(one, other, strict=True)])
     return _few(shapes)
 
 
-def _equivalent_length(length: int, bound: int, period: int) -> int:
-    return length if length <= bound + period else bound + (length - bound) % period
+def _per_axis(name: str, shape: tuple[Dim | None, ...], reaches: Sequence[_Reach]) -> Sweep:
+    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear."""
+    base = [_length(dim, reach) for dim, reach in zip(shape, reaches, strict=True)]
+    swept = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int) and reaches[axis].bound]
+    if not swept:
+        return Sweep([{name: tuple(base)}] if math.prod(base) <= MAX_ELEMENTS else [], exhaustive=True)
+    whole = True
+    while math.prod(base) > MAX_SWEPT_ELEMENTS and max(base[axis] for axis in swept) > 1:
+        # Where several axes are cut far from the front, all of them at once are more than memory holds.
+        longest = max(swept, key=lambda axis: base[axis])
+        base[longest] = (base[longest] + 1) // 2
+        whole = False
+    candidates = (
+        (*base[:axis], length, *base[axis + 1 :]) for axis in swept for length in range(reaches[axis].bound + 1)
+    )
+    bindings = list(itertools.islice(candidates, MAX_BINDINGS + 1))
+    whole = whole and len(bindings) <= MAX_BINDINGS
+    small = [{name: shape} for shape in bindings[:MAX_BINDINGS] if math.prod(shape) <= MAX_SWEPT_ELEMENTS]
+    return Sweep(small, exhaustive=whole and len(small) == len(bindings))
 
 
-def _per_axis(name: str, shape: tuple[Dim | None, ...], bounds: Sequence[int], periods: Sequence[int]) -> Sweep:
-    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear.
+def _length(dim: Dim | None, reach: _Reach) -> int:
+    """Returns a length for an axis that stands for its own.
 
     A known length far beyond the bound is replaced by one just beyond it that leaves the same remainder by the steps:
     from the bound on, what is selected only grows, by one pattern for each remainder.
     """
-    base, swept = [], []
-    for axis, (dim, bound) in enumerate(zip(shape, bounds, strict=True)):
-        if isinstance(dim, int):
-            base.append(_equivalent_length(dim, bound, periods[axis]) if bound else min(dim, UNTOUCHED))
-        else:
-            base.append(bound or UNTOUCHED)
-            if bound:
-                swept.append(axis)
-    if not swept:
-        return Sweep([{name: tuple(base)}], exhaustive=True)
-    bindings = [
-        {name: (*base[:axis], length, *base[axis + 1 :])} for axis in swept for length in range(bounds[axis] + 1)
-    ]
-    return Sweep(bindings[:MAX_BINDINGS], exhaustive=len(bindings) <= MAX_BINDINGS)
+    if not isinstance(dim, int):
+        return reach.bound or UNTOUCHED
+    if not reach.bound:
+        return min(dim, UNTOUCHED)
+    return dim if dim <= reach.bound + reach.period else reach.bound + (dim - reach.bound) % reach.period
 
 
 @dataclass
@@ -101,9 +111,9 @@ class _Reach:
     bound: int = 0
     period: int = 1
 
-
-def _joined(a: _Reach, b: _Reach) -> tuple[int, int]:
-    return a.bound + b.bound, math.lcm(a.period, b.period)
+    def joined(self, other: _Reach) -> _Reach:
+        """Returns the reach of both sides together."""
+        return _Reach(self.bound + other.bound, math.lcm(self.period, other.period))
 
 
 def _reach(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[_Reach] | None:

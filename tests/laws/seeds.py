@@ -1,7 +1,7 @@
 """The example in each pass's docstring, as models: the seed of every law that needs the pass to fire.
 
-Under the heading Example stand one or more pairs of ONNX text, Before and After. Where the pass needs options, a line before
-the first pair gives it as it stands in a pipeline:
+Under the heading Example stand one or more pairs of ONNX text, Before and After. Where the pass needs options, a line
+before the first pair gives it as it stands in a pipeline:
 
     Example:
         set-dim{name=N,to=1}

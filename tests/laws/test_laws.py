@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -244,9 +245,10 @@ def test_fires_or_says_why_not_in_a_function(examples: list[Seed]) -> None:
         onnx.checker.check_model(model, full_check=True)
         result = apply(seed, model)
 
-        outcomes = [*result.report.applied, *result.report.declined]
-        assert outcomes
-        assert all(outcome.at.scope == ("local.example.Body",) for outcome in outcomes)
+        places = [outcome.at for outcome in result.report.applied]
+        places += [outcome.at for outcome in result.report.declined]
+        assert places
+        assert all(place.scope == ("local.example.Body",) for place in places)
         onnx.checker.check_model(result.model, full_check=True)
         assert_within_class(seed, model, result.model)
 
@@ -310,7 +312,8 @@ def test_new_nodes_carry_the_mark_of_the_pass(examples: list[Seed]) -> None:
 def test_runs_among_the_passes_of_onnx_ir(examples: list[Seed]) -> None:
     for seed in examples:
         model = ir.from_proto(seed.before)
-        pipeline = ir.passes.Sequential(seed.pass_, TopologicalSortPass(), seed.pass_)
+        pass_: Any = seed.pass_
+        pipeline = ir.passes.Sequential(pass_, TopologicalSortPass(), pass_)
         outcome = pipeline(model)
 
         assert isinstance(seed.pass_, ir.passes.PassBase)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import onnx
 from onnx import helper
@@ -48,7 +48,7 @@ def read_again(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 def read_in_branch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Returns the model with two branches of an If that read the value `name` from outside."""
     result = _copy(model)
-    branches = {
+    branches: dict[str, Any] = {
         f"{side}_branch": helper.make_graph(
             [helper.make_node("Identity", [name], [f"{side}_result"])],
             side,
@@ -66,7 +66,7 @@ def read_in_branch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 def within_branches(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a model that computes the same in either branch of an If."""
     result = _around(model)
-    branches = {f"{side}_branch": _body(model, f"{side}.") for side in ("then", "else")}
+    branches: dict[str, Any] = {f"{side}_branch": _body(model, f"{side}.") for side in ("then", "else")}
     outputs = [value.name for value in model.graph.output]
     result.graph.input.append(helper.make_tensor_value_info("take", onnx.TensorProto.BOOL, []))
     result.graph.node.append(helper.make_node("If", ["take"], outputs, name="either", **branches))
@@ -161,8 +161,10 @@ def _body(model: onnx.ModelProto, prefix: str) -> onnx.GraphProto:
         node.name = f"{prefix}{node.name}" if node.name else ""
         node.input[:] = [_prefixed(name, prefix, outside) for name in node.input]
         node.output[:] = [_prefixed(name, prefix, outside) for name in node.output]
-    for named in (*body.initializer, *body.value_info, *body.output):
-        named.name = prefix + named.name
+    for value in (*body.value_info, *body.output):
+        value.name = prefix + value.name
+    for tensor in body.initializer:
+        tensor.name = prefix + tensor.name
     return body
 
 

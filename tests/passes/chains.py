@@ -10,13 +10,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["MAX", "MIN", "Cut", "chain", "cuts_of", "ops_of"]
+__all__ = ["I32_MAX", "I32_MIN", "MAX", "MIN", "Cut", "Numbers", "Parts", "chain", "cuts_of", "ops_of"]
 
 MAX: Final = 2**63 - 1
 MIN: Final = -(2**63)
+I32_MAX: Final = 2**31 - 1
+I32_MIN: Final = -(2**31)
 
 Numbers = tuple[int, int, int]
 """Start, end and step."""
+Parts = Mapping[int, Numbers]
+"""The same for each axis."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Cut:
         as_nodes: Whether the indices are Constant nodes; else they are initializers.
     """
 
-    parts: Mapping[int, Numbers]
+    parts: Parts
     dtype: int = TensorProto.INT64
     axes: bool = True
     steps: bool = True
@@ -48,7 +52,7 @@ class Cut:
 
 def chain(
     shape: Sequence[int | str],
-    *cuts: Cut | Mapping[int, Numbers],
+    *cuts: Cut | Parts,
     opset: int = 17,
     elem_type: int = TensorProto.FLOAT,
     ir_version: int = 8,

@@ -52,7 +52,7 @@ def refer(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]]) -> list[
 
 
 def feeds_of(model: onnx.ModelProto) -> Iterator[dict[str, Array]]:
-    """Yields feeds for a model's inputs: several sizes of the dims that have a name, with special values among the floats."""
+    """Yields feeds for a model's inputs: several sizes of the dims with a name, special values among the floats."""
     constant = {tensor.name for tensor in model.graph.initializer}
     for turn, sizes in enumerate(SIZES):
         generator = np.random.default_rng(turn)
@@ -101,10 +101,13 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes())
 
 
-def assert_same_results(before: onnx.ModelProto, after: onnx.ModelProto, what: str = "") -> None:
-    """Asserts that two models give the same bits on all feeds."""
+def assert_same_results(before: onnx.ModelProto, after: onnx.ModelProto, *, sign_of_nan: bool = True) -> None:
+    """Asserts that two models give the same bits on all feeds; but for the sign of NaN, if that is not asked for."""
     feeds = list(feeds_of(before))
     for feed, one, other in zip(feeds, run(before, feeds), run(after, feeds), strict=True):
         assert one.keys() == other.keys()
-        for name in one:
-            assert same(one[name], other[name]), (what, name, {key: array.shape for key, array in feed.items()})
+        for name, expected in one.items():
+            got = other[name]
+            if not sign_of_nan:
+                expected, got = (np.where(np.isnan(array), np.float32(np.nan), array) for array in (expected, got))
+            assert same(expected, got), (name, {key: array.shape for key, array in feed.items()}, expected, got)

@@ -1,28 +1,16 @@
-"""merge-sliced: every form of Slice, what it declines and why, and random chains."""
+"""merge-sliced: every form of Slice, and what a chain of them becomes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 import onnxfuse
-from onnxfuse.passes._slices import AMBIGUOUS, INEXPRESSIBLE
-from onnxfuse.report.records import Declined, Place, Report
-from tests.passes.chains import MAX, MIN, Cut, Numbers, chain, cuts_of, ops_of
-from tests.passes.profile import EXAMPLES
-from tests.passes.running import assert_same_results, parse, refer, run, same
+from onnxfuse.report.records import Report
+from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, Parts, chain, cuts_of, ops_of
+from tests.passes.running import assert_same_results, parse
 
-Parts = Mapping[int, Numbers]
-
-I32_MAX, I32_MIN = 2**31 - 1, -(2**31)
-NO_SINGLE_SLICE = INEXPRESSIBLE.format(axis=0)
-TOO_LARGE = "the bounds on axis {axis} are too large to prove the merge for every length"
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 
 
@@ -34,15 +22,6 @@ def merged(model: onnx.ModelProto, *, verify: str = "region") -> tuple[onnx.Mode
     onnx.checker.check_model(result.model, full_check=model.ir_version > 3)
     assert_same_results(model, result.model)
     return result
-
-
-def declined(model: onnx.ModelProto) -> tuple[Declined, ...]:
-    """Applies the pass where it must not fire; returns why not."""
-    result = onnxfuse.apply(model, "merge-sliced")
-    assert result.report.applied == ()
-    assert result.report.rejected == ()
-    assert result.model.SerializeToString() == model.SerializeToString()
-    return result.report.declined
 
 
 # ---------------------------------------------------------------------------------------------------- what merges
@@ -154,17 +133,17 @@ def test_two_chains_with_one_head_are_two() -> None:
             <int64[1] one = {{1}}, int64[1] far = {{{MAX}}}, int64[1] rows = {{0}}, int64[1] columns = {{1}}> {{
                 head = Slice(x, one, far, rows)
                 left = Slice(head, one, far, rows)
-                y = Slice(left, one, far, columns)
+                [first] y = Slice(left, one, far, columns)
                 right = Slice(head, one, far, columns)
-                z = Slice(right, one, far, columns)
+                [second] z = Slice(right, one, far, columns)
             }}"""
         )
     )
 
     assert cuts_of(model) == [{0: (1, MAX, 1)}, {0: (1, MAX, 1), 1: (1, MAX, 1)}, {1: (2, MAX, 1)}]
     assert {(outcome.at.node, outcome.reason, outcome.culprit) for outcome in report.declined} == {
-        ("y", "the first Slice has another use", "head"),
-        ("z", "the first Slice has another use", "head"),
+        ("first", "the first Slice has another use", "head"),
+        ("second", "the first Slice has another use", "head"),
     }
 
 
@@ -279,23 +258,6 @@ def test_initializers_listed_as_inputs_before_ir_4() -> None:
     assert cuts_of(model) == [{0: (3, MAX, 2)}]
 
 
-@pytest.mark.parametrize(("position", "what"), [(1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")])
-@pytest.mark.parametrize("which", [1, 2])
-@pytest.mark.parametrize("overridable", [True, False], ids=["overridable", "runtime"])
-def test_declines_indices_that_are_not_constant(position: int, what: str, which: int, overridable: bool) -> None:
-    model = chain(("N",), {0: (1, MAX, 1)}, {0: (2, MAX, 2)})
-    name = f"slice{which}.{what}"
-    assert model.graph.node[which - 1].input[position] == name
-    model.graph.input.append(onnx.helper.make_tensor_value_info(name, TensorProto.INT64, [1]))
-    if not overridable:
-        kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
-    culprit = "slice1" if which == 1 else None
-
-    assert declined(model) == (Declined(Place("slice2", "Slice"), f"the {what} are not constant", culprit),)
-
-
 def test_indices_that_follow_from_constants_and_known_dims() -> None:
     model, report = merged(
         parse(
@@ -335,253 +297,3 @@ def test_constant_data_is_merged_too() -> None:
     )
 
     assert cuts_of(model) == [{0: (4, 7, 2)}]
-
-
-# ---------------------------------------------------------------------------------------------------- what does not
-
-
-@pytest.mark.parametrize(
-    ("shape", "cuts", "why"),
-    [
-        (("N",), [{0: (-5, MAX, 1)}, {0: (2, MAX, 1)}], NO_SINGLE_SLICE),
-        (("N",), [{0: (0, 5, 1)}, {0: (-2, MAX, 1)}], NO_SINGLE_SLICE),
-        (("N", 4), [{0: (-5, MAX, 1)}, {0: (2, MAX, 1), 1: (1, 2, 1)}], NO_SINGLE_SLICE),
-        (("N",), [{0: (-3, MIN, -1)}, {0: (0, MAX, 1)}], AMBIGUOUS),
-        ((2,), [{0: (-3, MIN, -1)}, {0: (0, MAX, 1)}], AMBIGUOUS),
-        (("N",), [{0: (-1, MAX, -1)}, {0: (0, MAX, 1)}], AMBIGUOUS),
-        ((4,), [{0: (-1, I32_MAX, -1)}, {0: (0, MAX, 1)}], AMBIGUOUS),
-        ((3, "N"), [{1: (5000, MAX, 1)}, {1: (5000, MAX, 1)}], TOO_LARGE.format(axis=1)),
-        ((3,), [{0: (0, MAX, 0)}, {0: (1, MAX, 1)}], "starts, ends, axes and steps do not fit together"),
-    ],
-)
-def test_declines(shape: tuple[int | str, ...], cuts: list[Parts], why: str) -> None:
-    (outcome,) = declined(chain(shape, *cuts))
-
-    assert outcome.at == Place("slice2", "Slice")
-    assert outcome.reason == why
-    assert outcome.culprit == "slice1"
-
-
-def test_declines_an_axis_that_is_named_twice() -> None:
-    (outcome,) = declined(chain(("N", 4), {1: (0, 3, 1), -1: (1, 2, 1)}, {0: (1, MAX, 1)}))
-    assert (outcome.reason, outcome.culprit) == ("an axis is named twice", "slice1")
-
-
-def test_takes_the_part_of_a_chain_that_merges() -> None:
-    model, report = merged(chain(("N",), {0: (-5, MAX, 1)}, {0: (2, MAX, 1)}, {0: (1, MAX, 1)}))
-
-    assert cuts_of(model) == [{0: (-5, MAX, 1)}, {0: (3, MAX, 1)}]
-    assert [(outcome.at.node, outcome.reason, outcome.culprit) for outcome in report.declined] == [
-        ("slice3", NO_SINGLE_SLICE, "slice1")
-    ]
-
-
-def test_declines_a_first_slice_that_is_a_graph_output() -> None:
-    model = chain(("N",), {0: (1, MAX, 1)}, {0: (1, MAX, 1)})
-    model.graph.output.append(onnx.helper.make_tensor_value_info("v1", TensorProto.FLOAT, [None]))
-
-    assert declined(model) == (Declined(Place("slice2", "Slice"), "the first Slice is a graph output", "slice1"),)
-
-
-def test_declines_a_first_slice_with_another_use() -> None:
-    model = chain(("N",), {0: (1, MAX, 1)}, {0: (1, MAX, 1)})
-    model.graph.node.append(onnx.helper.make_node("Neg", ["v1"], ["z"]))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, [None]))
-
-    assert declined(model) == (Declined(Place("slice2", "Slice"), "the first Slice has another use", "slice1"),)
-
-
-@pytest.mark.parametrize("also_outside", [True, False])
-def test_declines_a_first_slice_that_a_branch_reads(also_outside: bool) -> None:
-    inside = "z = Slice(head, one, far, rows)" if not also_outside else "z = Identity(head)"
-    outside = "y = Slice(head, one, far, rows)" if also_outside else "y = Neg(x)"
-    model = parse(
-        f"""{HEADER} g (float[N] x, bool take) => (float[A] y, float[B] w)
-        <int64[1] one = {{1}}, int64[1] far = {{{MAX}}}, int64[1] rows = {{0}}> {{
-            head = Slice(x, one, far, rows)
-            {outside}
-            [if] w = If(take) <
-                then_branch = then_graph () => (float[B] z) {{ {inside} }},
-                else_branch = else_graph () => (float[B] v) {{ v = Identity(x) }}
-            >
-        }}"""
-    )
-
-    reason = "the first Slice has another use" if also_outside else "the first Slice is read in a subgraph"
-    place = Place("y", "Slice") if also_outside else Place("z", "Slice", ("if",))
-    assert declined(model) == (Declined(place, reason, "head"),)
-
-
-@pytest.mark.parametrize(
-    ("axes", "outcome"),
-    [
-        ((-1, -2), {-2: (1, MAX, 1), -1: (1, MAX, 1)}),
-        ((-1, -1), {-1: (2, MAX, 1)}),
-        ((0, 1), {0: (1, MAX, 1), 1: (1, MAX, 1)}),
-        ((0, -1), "axes are counted from both ends, and the rank is not known"),
-    ],
-)
-def test_rank_that_is_not_known(axes: tuple[int, int], outcome: Parts | str) -> None:
-    before = parse(
-        f"""{HEADER} g (float[N] data, int64[R] shape) => (float y)
-        <int64[1] one = {{1}}, int64[1] far = {{{MAX}}}, int64[1] a = {{{axes[0]}}}, int64[1] b = {{{axes[1]}}}> {{
-            x = Reshape(data, shape)
-            head = Slice(x, one, far, a)
-            y = Slice(head, one, far, b)
-        }}"""
-    )
-    before.graph.output[0].type.tensor_type.ClearField("shape")
-    model, report = onnxfuse.apply(before, "merge-sliced", verify="region")
-
-    if isinstance(outcome, str):
-        assert [(answer.at.node, answer.reason, answer.culprit) for answer in report.declined] == [("y", outcome, "head")]
-        return
-    assert cuts_of(model) == [outcome]
-    feeds = [
-        {"data": np.arange(np.prod(shape), dtype=np.float32), "shape": np.array(shape)}
-        for shape in ((3, 4), (2, 3, 4), (1, 1, 1, 5))
-    ]
-    for one, other in zip(run(before, feeds), run(model, feeds), strict=True):
-        assert same(one["y"], other["y"])
-
-
-def test_attribute_that_the_caller_of_a_function_gives() -> None:
-    model = onnx.parser.parse_model(
-        """<ir_version: 8, opset_import: ["": 9, "local.example": 1]>
-        g (float[N] x) => (float[M] y) { y = local.example.Crop<from = [1]>(x) }
-        <domain: "local.example", opset_import: ["": 9]>
-        Crop <from> (x) => (y) {
-            head = Slice<starts: ints = @from, ends = [9]>(x)
-            y = Slice<starts = [1], ends = [9]>(head)
-        }"""
-    )
-
-    assert declined(model) == (
-        Declined(
-            Place("y", "Slice", ("local.example.Crop",)),
-            "the attribute starts is given by the caller of the function",
-            "head",
-        ),
-    )
-
-
-def test_node_left_out_by_name() -> None:
-    model = chain(("N",), {0: (1, MAX, 1)}, {0: (1, MAX, 1)}, {0: (1, MAX, 1)})
-    result = onnxfuse.apply(model, "merge-sliced", exclude=["slice2"])
-
-    assert result.model.SerializeToString() == model.SerializeToString()
-    assert {(answer.at.node, answer.culprit) for answer in result.report.declined} == {
-        ("slice3", "slice2"),
-        ("slice2", None),
-    }
-
-
-@pytest.mark.parametrize("op", ["com.example.Slice(x, one, far)", "Identity(x)"])
-def test_other_nodes_are_no_part_of_a_chain(op: str) -> None:
-    model = onnx.parser.parse_model(
-        f"""<ir_version: 8, opset_import: ["": 17, "com.example": 1]>
-        g (float[N] x) => (float[M] y) <int64[1] one = {{1}}, int64[1] far = {{{MAX}}}> {{
-            head = {op}
-            y = Slice(head, one, far)
-        }}"""
-    )
-
-    assert declined(model) == ()
-
-
-# ---------------------------------------------------------------------------------------------------- random chains
-
-SYMBOLS = ("N", "M", "K")
-SIZES = ((0, 1, 2), (1, 3, 0), (2, 2, 5), (3, 0, 1), (5, 8, 13), (8, 5, 4), (13, 4, 9))
-small = st.integers(-10, 10)
-extremes = {
-    TensorProto.INT64: st.sampled_from([MAX, MIN, MIN + 1, I32_MAX, -I32_MAX, I32_MIN, MAX - 1]),
-    TensorProto.INT32: st.sampled_from([I32_MAX, I32_MIN, I32_MIN + 1, I32_MAX - 1]),
-}
-
-
-@st.composite
-def random_cuts(draw: st.DrawFn, rank: int, opset: int) -> Cut:
-    """Draws one Slice of a tensor of that rank."""
-    dtype = draw(st.sampled_from([TensorProto.INT64, TensorProto.INT32])) if opset >= 10 else TensorProto.INT64
-    bound = st.one_of(small, small, extremes[dtype])
-    axes = draw(st.lists(st.integers(0, rank - 1), min_size=1, max_size=rank, unique=True))
-    step = st.sampled_from([-3, -2, -1, 1, 1, 1, 2, 3]) if opset >= 10 else st.just(1)
-    parts = {axis: (draw(bound), draw(bound), draw(step)) for axis in axes}
-    written = {axis - rank if draw(st.booleans()) else axis: part for axis, part in parts.items()}
-    return Cut(
-        written,
-        dtype=dtype,
-        axes=list(written) != list(range(len(written))) or draw(st.booleans()),
-        steps=any(step != 1 for _, _, step in parts.values()) or draw(st.booleans()),
-        as_nodes=opset >= 10 and draw(st.booleans()),
-    )
-
-
-@st.composite
-def random_chains(draw: st.DrawFn) -> onnx.ModelProto:
-    """Draws a chain of two to four Slices."""
-    opset = draw(st.sampled_from([1, 7, 9, 10, 11, 13, 17, 21, 23]))
-    shape = draw(st.lists(st.one_of(st.integers(0, 8), st.sampled_from(SYMBOLS)), min_size=1, max_size=4))
-    cuts = draw(st.lists(random_cuts(len(shape), opset), min_size=2, max_size=4))
-    elem_type = draw(st.sampled_from([TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING]))
-    return chain(shape, *cuts, opset=opset, elem_type=elem_type, ir_version=draw(st.sampled_from([3, 8, 10])))
-
-
-def numbered(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    """Returns feeds in which every element of x is told apart from its neighbours, for several sizes of the symbols."""
-    tensor = model.graph.input[0].type.tensor_type
-    dims = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
-    feeds = []
-    for sizes in SIZES if any(isinstance(dim, str) for dim in dims) else SIZES[:1]:
-        bound = dict(zip(SYMBOLS, sizes, strict=True))
-        shape = [bound[dim] if isinstance(dim, str) else dim for dim in dims]
-        ids = np.arange(np.prod(shape)).reshape(shape)
-        if tensor.elem_type == TensorProto.STRING:
-            feeds.append({"x": ids.astype(str).astype(object)})
-        elif tensor.elem_type == TensorProto.BOOL:
-            feeds.append({"x": (ids * 2654435761 >> 7) % 2 == 1})
-        else:
-            feeds.append({"x": ids.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))})
-    return feeds
-
-
-@EXAMPLES
-@given(model=random_chains())
-def test_random_chains(model: onnx.ModelProto) -> None:
-    given_bytes = model.SerializeToString()
-    after, report = onnxfuse.apply(model, "merge-sliced", verify="region")
-
-    assert report.rejected == ()
-    assert report.failed == ()
-    assert model.SerializeToString() == given_bytes
-    assert report.modified or after.SerializeToString() == given_bytes
-    feeds = numbered(model)
-    for evaluate in (run, refer):
-        for feed, one, other in zip(feeds, evaluate(model, feeds), evaluate(after, feeds), strict=True):
-            assert same(one["y"], other["y"]), (evaluate.__name__, feed["x"].shape, one, other)
-    assert_complete(model, after, report)
-    assert not onnxfuse.apply(after, "merge-sliced", verify="off").report.modified
-
-
-def assert_complete(model: onnx.ModelProto, after: onnx.ModelProto, report: Report) -> None:
-    """Asserts that a chain of known lengths and positive steps is one Slice or none, and that the rest has a reason."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    known = all(dim.HasField("dim_value") for dim in dims)
-    left = ops_of(after).count("Slice")
-    if known and not any(step < 0 for step in steps_of(model)):
-        assert left <= 1
-        assert report.declined == ()
-    if left > 1:
-        reasons = {outcome.reason for outcome in report.declined}
-        allowed = {AMBIGUOUS} if known else {AMBIGUOUS, *(INEXPRESSIBLE.format(axis=axis) for axis in range(len(dims)))}
-        assert reasons
-        assert reasons <= allowed
-
-
-def steps_of(model: onnx.ModelProto) -> list[int]:
-    """Returns the steps that are written anywhere in a chain."""
-    tensors = [*model.graph.initializer, *(node.attribute[0].t for node in model.graph.node if node.op_type == "Constant")]
-    return [
-        step for tensor in tensors if tensor.name.endswith("steps") for step in numpy_helper.to_array(tensor).tolist()
-    ]

@@ -1,0 +1,1 @@
+"""The command line: exit codes, what goes where, and what it says."""

@@ -1,0 +1,111 @@
+"""`onnxfuse verify`: 0 equivalent, 1 different, 5 could not decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.models import save
+
+
+@pytest.fixture
+def merged(cli: Cli, pair: Path) -> Path:
+    """The model `pair`, rewritten."""
+    cli("apply", pair, "-o", "merged.onnx", "--verify", "off")
+    return Path("merged.onnx")
+
+
+def test_equivalent(cli: Cli, pair: Path, merged: Path) -> None:
+    done = cli("verify", pair, merged, "--json")
+    assert done.code == 0
+    verdict = done.json
+    assert verdict["schema"] == 1
+    assert (verdict["a"], verdict["b"]) == (str(pair), str(merged))
+    assert verdict["status"] == "equivalent"
+    assert verdict["backend"] == "onnxruntime"
+    assert verdict["draws"] > 3
+    lines = done.err.splitlines()
+    assert lines[0].startswith(f"equivalent ({verdict['draws']} input sets compared, onnxruntime, ")
+    assert lines[1:] == ["  y: equivalent"]
+
+
+def test_without_json_stdout_is_empty(cli: Cli, pair: Path, merged: Path) -> None:
+    assert cli("verify", pair, merged).out == ""
+
+
+def test_identical(cli: Cli, pair: Path) -> None:
+    done = cli("verify", pair, pair)
+    assert done.code == 0
+    assert "  note: the files are identical" in done.err.splitlines()
+
+
+def test_different(cli: Cli, relu: Path, folder: Path) -> None:
+    done = cli("verify", relu, save("neg", folder), "--json")
+    assert done.code == 1
+    assert done.err.startswith("different (1 input set compared, onnxruntime, ")
+    (output,) = done.json["outputs"]
+    assert output["status"] == "different"
+    assert output["why"].startswith("value: 8 of 8 values differ, by at most ")
+    assert output["max_abs"] > 1
+    assert output["draw"] == "normal 0 at N=1"
+
+
+def test_another_interface(cli: Cli, relu: Path, pair: Path) -> None:
+    done = cli("verify", relu, pair)
+    assert done.code == 1
+    assert "  interface: input x has rank 4, it had 2" in done.err.splitlines()
+
+
+def test_what_could_not_be_run(cli: Cli, folder: Path) -> None:
+    custom = save("custom", folder)
+    assert cli("apply", custom, "-o", "other.onnx").code == 0
+    done = cli("verify", custom, "other.onnx", "--json")
+    assert done.code == 5
+    assert done.err.startswith("not-run (0 input sets compared, ")
+    assert done.json["status"] == "not-run"
+    assert len(done.json["not_run"]) == 1
+
+
+def test_a_budget_that_is_too_small(cli: Cli, pair: Path, merged: Path) -> None:
+    done = cli("verify", pair, merged, "--verify-budget", "1e-9")
+    assert done.code == 5
+    assert "within the budget of 1e-09 s" in done.err
+
+
+def test_dims(cli: Cli, relu: Path, folder: Path) -> None:
+    neg = save("neg", folder)
+    for option in ("N=7", "x.0=7"):
+        assert cli("verify", relu, neg, "--dim", option, "--json").json["outputs"][0]["draw"] == "normal 0 at N=7"
+    assert cli("verify", relu, neg, "--dim", "M=7").error.startswith("no input has a dim 'M'; there are: N")
+
+
+def test_input_data(cli: Cli, relu: Path, folder: Path) -> None:
+    neg = save("neg", folder)
+    np.savez("zero.npz", x=np.zeros((1, 8), np.float32))
+    np.savez("one.npz", x=np.ones((1, 8), np.float32))
+    # Relu gives +0 where Neg gives -0: other bits, which a sum may call rounding; ones leave no doubt.
+    done = cli("verify", relu, neg, "--input-data", "one.npz", "--json")
+    assert done.code == 1
+    assert done.json["outputs"][0]["draw"] == "data 0"
+    assert cli("verify", relu, relu, "--input-data", "zero.npz").code == 0
+
+
+def test_the_seed_draws_other_inputs(cli: Cli, relu: Path, folder: Path) -> None:
+    neg = save("neg", folder)
+    first, again, other = (cli("verify", relu, neg, "--seed", s, "--json").json["outputs"] for s in ("0", "0", "1"))
+    assert first == again
+    assert first[0]["max_abs"] != other[0]["max_abs"]
+
+
+def test_models_with_another_order_of_outputs(cli: Cli, folder: Path) -> None:
+    shared = save("shared", folder)
+    model = onnx.load(shared)
+    model.graph.output.reverse()
+    onnx.save(model, "reversed.onnx")
+    done = cli("verify", shared, "reversed.onnx")
+    assert done.code == 1
+    assert "outputs are in another order" in done.err

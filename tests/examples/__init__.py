@@ -1,0 +1,1 @@
+"""The examples and what the READMEs say of them."""

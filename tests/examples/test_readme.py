@@ -1,0 +1,92 @@
+"""Every command in the READMEs' code blocks does what it is shown to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnxfuse.cli.main import main
+from onnxfuse.passes import MergeSliced
+from tests.examples.commands import ROOT, commands_of, console_of, make_prints
+
+README = ROOT / "README.md"
+NASNET_README = ROOT / "examples" / "nasnetlarge" / "README.md"
+
+# Each command, with the test that runs it; a command that is not here fails the first test.
+TESTED = {
+    "make demo": "test_make_demo",
+    "make test": "test_make_test",
+    "onnxfuse apply build/nasnetlarge.onnx -o build/nasnetlarge_merged.onnx -p merge-sliced": "in test_nasnetlarge.py",
+    "onnxfuse passes": "test_passes",
+    "onnxfuse verify model.onnx out.onnx": "test_verify",
+    "pip install torch onnx": "test_what_the_export_needs",
+    "python examples/nasnetlarge/export.py nasnetlarge.onnx": "test_make_demo, and in test_nasnetlarge_export.py",
+    "python examples/nasnetlarge/export.py nasnetlarge.onnx --checkpoint nasnetalarge-a1897284.pth": (
+        "in test_nasnetlarge_export.py"
+    ),
+}
+
+
+def test_no_command_is_untested() -> None:
+    assert set(commands_of(README) + commands_of(NASNET_README)) == set(TESTED)
+
+
+def test_make_demo() -> None:
+    """The demo is the session that the README shows."""
+    (session,) = [command for command in commands_of(README) if "apply" in command]
+    lines = make_prints("demo")
+    assert lines[-1] == f"venv/bin/{session}"
+    fill = "venv/bin/python -m onnxfuse.testing fill examples/nasnetlarge/nasnetlarge.onnx build/nasnetlarge.onnx"
+    assert fill in lines
+    assert any("pip install" in line and "--editable ." in line for line in lines)
+
+
+def test_make_test() -> None:
+    lines = make_prints("test")
+    assert lines[-1].startswith("venv/bin/python -m pytest")
+    assert any("--editable '.[test]'" in line for line in lines)
+
+
+def test_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["passes"]) == 0
+    assert capsys.readouterr().out.splitlines() == console_of(README, "onnxfuse passes")
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a `model.onnx`: the example of merge-sliced."""
+    monkeypatch.chdir(tmp_path)
+    text = (MergeSliced.__doc__ or "").partition("Before:")[2].partition("After:")[0]
+    onnx.save(onnx.parser.parse_model(text), "model.onnx")
+    return tmp_path
+
+
+def test_verify(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    del model
+    assert main(["apply", "model.onnx", "-o", "out.onnx"]) == 0
+    assert main(["verify", "model.onnx", "out.onnx"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "  y: equivalent"
+
+
+def test_the_python_of_the_readme_runs(model: Path) -> None:
+    """The blocks stand on their own or on those before them; they run in the order in which they are shown."""
+    namespace: dict[str, object] = {"__name__": "readme"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert [node.op_type for node in onnx.load(model / "out.onnx").graph.node] == ["Slice"]
+
+
+def test_what_the_export_needs() -> None:
+    imports = re.findall(r"^    import (\w+)", (NASNET_README.parent / "export.py").read_text(), flags=re.MULTILINE)
+    assert {f"pip install {' '.join(reversed(imports))}", f"pip install {' '.join(imports)}"} & set(TESTED)
+
+
+def test_links_lead_somewhere() -> None:
+    for readme in (README, NASNET_README, ROOT / "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", readme.read_text()):
+            assert (readme.parent / link).exists(), f"{readme.name} links to {link}"

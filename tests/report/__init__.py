@@ -1,0 +1,1 @@
+"""What a run did, as records, as text and as JSON."""
