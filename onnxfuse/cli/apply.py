@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
         "--passes",
         metavar="PIPELINE",
         default="default",
-        help="passes and presets, separated by commas: merge-sliced,remove-pad (default: %(default)s)",
+        help="passes and presets, separated by commas: merge-sliced,remove-pad (else: the preset %(default)s)",
     )
     choosing.add_argument("--skip", metavar="PASS", action="append", default=[], help="leave a pass out (repeats)")
     choosing.add_argument(
@@ -196,6 +196,8 @@ def _check_why(name: str | None, pipeline: Pipeline) -> None:
         return
     from onnxfuse.pipeline import registry
 
+    if name in registry.presets():
+        raise UsageError(f"--why {name}: that is a preset; name one of its passes: {registry.presets()[name]}")
     if name not in registry.origins():
         raise registry.unknown(name)
     if name not in options.pass_names(pipeline.members):
@@ -260,7 +262,8 @@ def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
         return write(emitted, Path(target), source=source)
     if source.path is not None and any(external_tensors(source.proto)):
         options.say(f"note: the model refers by name to external data, which is in {source.path.parent}/")
-    sys.stdout.buffer.write(emitted.data())
+    for piece in emitted.pieces():
+        sys.stdout.buffer.write(piece if isinstance(piece, bytes) else piece.view())
     return None
 
 

@@ -57,8 +57,7 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
         metavar="NAME=N",
         action="append",
         default=[],
-        help="size of a symbolic dim for testing, by name or as INPUT.AXIS=N; never written into the model (repeats; "
-        "a dim named -1: --dim=-1=4)",
+        help="size of a symbolic dim for testing, by name or as INPUT.AXIS=N; never written into the model (repeats)",
     )
     parser.add_argument(
         "--input-data",

@@ -84,6 +84,8 @@ def _check_graph(graph: onnx.GraphProto, outer: Sequence[set[str]], where: str, 
     initializers: set[str] = set()
     _define(initializers, [tensor.name for tensor in graph.initializer], f"{where}: initializer")
     _define(initializers, [tensor.values.name for tensor in graph.sparse_initializer], f"{where}: sparse initializer")
+    if len(initializers) < len(graph.initializer) + len(graph.sparse_initializer):
+        raise ModelError(f"{where} has an initializer without a name")
     scope |= initializers
     for ordinal, tensor in enumerate(graph.initializer):
         _check_tensor(tensor, f"initializer {tensor.name!r}", sizes.get(ordinal))

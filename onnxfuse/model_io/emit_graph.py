@@ -30,7 +30,6 @@ __all__ = ["GraphWriter"]
 
 # Field numbers of onnx.proto.
 GRAPH_ANNOTATION: Final = 14
-TENSOR_NAME: Final = 8
 NODE_ATTRIBUTE: Final = 5
 ATTRIBUTE_NAME: Final = 1
 ATTRIBUTE_DOC_STRING: Final = 13
@@ -134,11 +133,6 @@ class GraphWriter:
                 else:
                     chunk = wire.field_bytes(GRAPH_INITIALIZER, _spliced(wire.payload_of(chunk), fields))
             chunks.append(chunk)
-        if origin is not None:
-            # onnx_ir leaves out initializers without a name.
-            chunks += [
-                field for field in self.origins.fields(origin, GRAPH_INITIALIZER) if not name_of(field, TENSOR_NAME)
-            ]
         return chunks
 
     # ------------------------------------------------------------------ nodes

@@ -104,7 +104,7 @@ def by_number(message: bytes | Buffer) -> dict[int, list[bytes]]:
     return out
 
 
-def name_of(field: bytes, number: int = 1) -> str:
-    """Returns the text in what a field holds: by default the name of a value, of an attribute, of an annotated tensor."""
-    texts = by_number(wire.payload_of(field)).get(number)
+def name_of(field: bytes) -> str:
+    """Returns the text that is field 1 of what a field holds: the name of a value, an attribute, an annotated tensor."""
+    texts = by_number(wire.payload_of(field)).get(1)
     return wire.payload_of(texts[-1]).decode("utf-8", "surrogateescape") if texts else ""

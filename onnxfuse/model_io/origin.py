@@ -227,8 +227,7 @@ def _place_weights(model: ir.Model, source: Source) -> None:
     initializers = source.proto.graph.initializer
     for ordinal, payload in source.payloads.items():
         header = initializers[ordinal]
-        if header.name:
-            model.graph.initializers[header.name].const_value = _tensor(header, payload)
+        model.graph.initializers[header.name].const_value = _tensor(header, payload)
     if source.folder is not None and b"location" in source.light:
         for graph in [model.graph, *(function.graph for function in model.functions.values())]:
             ir.external_data.set_base_dir(graph, source.folder)

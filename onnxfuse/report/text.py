@@ -109,8 +109,9 @@ def _verified(report: Report) -> str:
     if report.verify == "off":
         return "verified: not-run (--verify off)"
     if report.verify == "structure":
-        rewrites = counted(len(report.applied), "rewrite")
-        return f"verified: the structure of {rewrites}; what they compute: not-run (--verify structure)"
+        count = len(report.applied)
+        what = "what it computes" if count == 1 else "what they compute"
+        return f"verified: the structure of {counted(count, 'rewrite')}; {what}: not-run (--verify structure)"
     sessions = sum(item.sessions for item in report.passes)
     seconds = sum(item.verify_seconds for item in report.passes)
     regions = f"{counted(len(report.applied), 'region')} ({counted(sessions, 'session')}, {seconds:.2f} s)"

@@ -101,7 +101,7 @@ class Builder:
             array: What it holds.
             name: What it is for, as the end of its name: `starts`.
         """
-        tensor = ir.tensor(np.ascontiguousarray(array), name=self._fresh(f"{self._stem}_{name}"))
+        tensor = ir.tensor(np.asarray(array, order="C"), name=self._fresh(f"{self._stem}_{name}"))
         if self._in_function:
             return self.op("Constant", value=tensor)
         value = ir.Value(

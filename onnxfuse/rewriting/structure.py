@@ -30,6 +30,8 @@ def check_replacement(match: Match, builder: Builder, values: Sequence[ir.Value]
         raise PassError("the region holds a node with a subgraph")
     if len(values) != len(match.outputs):
         raise PassError(f"rewrite returned {len(values)} values for {len(match.outputs)} outputs of the region")
+    if len(match.outputs) > 1:
+        _check_convex(match)
     visible = {*match.inputs, *builder.constants}
     for node in builder.nodes:
         for value in node.inputs:
@@ -44,6 +46,26 @@ def check_replacement(match: Match, builder: Builder, values: Sequence[ir.Value]
         if new in inside or new not in visible:
             raise PassError(f"the value for {old.name!r} is neither an input of the region nor new")
         _check_border(old, new, facts)
+
+
+def _check_convex(match: Match) -> None:
+    """Checks that nothing between two nodes of the region is outside it: one node in its place would read itself.
+
+    With one output this cannot be; with more, all that the inputs are computed from is searched.
+    """
+    inside = set(match.nodes)
+    stack = [producer for value in match.inputs if (producer := value.producer()) is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        for before in node.predecessors():
+            if before in inside:
+                raise PassError(
+                    f"the region reads {node.op_type} {node.name!r}, which reads the region: it is not convex"
+                )
+            if before not in seen:
+                seen.add(before)
+                stack.append(before)
 
 
 def _check_schema(node: ir.Node, facts: Facts, graph: ir.Graph) -> None:

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = ["Evidence", "Region", "RegionVerifier"]
 
 UNKNOWN_RANKS: Final = (1, 2, 3, 4, 5, 0)
 NORMAL_DRAWS: Final = 3
+SIZES: Final = ((2, 3, 5, 4, 7), (1, 1, 1, 1, 1), (5, 2, 3, 7, 4))
 
 GRADE_ALL: Final = "exact-for-all-shapes"
 GRADE_STATIC: Final = "exact-for-this-shape"
@@ -97,65 +99,54 @@ class RegionVerifier:
 
     def _compare_moves(self, region: Region, built: Built) -> Evidence:
         """Exact: every element has a number of its own."""
-        ranks = [_rank(region.shapes.shape(value)) for value in built.inputs.values()]
-        tried = 0
-        grades: list[str] = []
-        for guess in UNKNOWN_RANKS if None in ranks else (0,):
-            evaluator = self._session(region, built, guess)
-            shapes = {name: _shape(region.shapes.shape(value), guess) for name, value in built.inputs.items()}
+        known = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
+        tried, grades = 0, set()
+        for guess in UNKNOWN_RANKS if None in known.values() else (0,):
+            sides = _Sides(self, region, built, guess)
+            shapes = {name: _shape(shape, guess) for name, shape in known.items()}
             sweep = plan(region.before, region.after, built.inputs, shapes, region.contents)
             runs = 0
             for binding in sweep.bindings:
-                feeds_of = _numbered(evaluator, built, binding, region)
-                for feeds in feeds_of:
-                    try:
-                        results = evaluator.run(feeds)
-                    except EvaluationError:
-                        if None in ranks:
-                            break  # no tensor of this rank gets here
-                        raise
-                    difference = _first_difference(built, results, feeds)
-                    if difference:
-                        return _rejected(difference, binding, feeds)
-                else:
-                    runs += 1
-                    continue
-                break
+                compared = [sides.compare(feeds, binding) for feeds in _numbered(built, binding, region)]
+                rejected = next((one for one in compared if isinstance(one, Evidence)), None)
+                if rejected is not None:
+                    return rejected
+                runs += all(compared)
             tried += runs
             if runs:
-                grades.append(_grade(sweep, shapes, runs))
+                grades.add(_grade(sweep, shapes, runs))
         if not tried:
-            return Evidence(REJECTED, "not verified: the region runs on no input that was tried")
-        grade = next((g for g in (GRADE_TESTED, GRADE_ALL, GRADE_STATIC) if g in grades), GRADE_TESTED)
+            raise EvaluationError(sides.why or "the region is too large to run")
+        grade = next(grade for grade in (GRADE_TESTED, GRADE_ALL, GRADE_STATIC) if grade in grades)
         return Evidence(grade, f"equal index maps on {tried} shape{'s' * (tried != 1)}", 0.0)
 
     # ------------------------------------------------------------------ anything else
 
     def _compare_values(self, region: Region, built: Built) -> Evidence:
         """Normal and ladder draws, bit for bit."""
-        shapes = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
-        guesses = UNKNOWN_RANKS if any(shape is None for shape in shapes.values()) else (0,)
-        compared = 0
-        for guess in guesses:
-            evaluator = self._session(region, built, guess)
-            for sizes in ((2, 3, 5, 4, 7), (1, 1, 1, 1, 1), (5, 2, 3, 7, 4)):
-                binding = _bound({name: _shape(shape, guess) for name, shape in shapes.items()}, sizes)
+        known = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
+        tried = 0
+        for guess in UNKNOWN_RANKS if None in known.values() else (0,):
+            sides = _Sides(self, region, built, guess)
+            for sizes in SIZES:
+                binding = _bound({name: _shape(shape, guess) for name, shape in known.items()}, sizes)
                 for feeds in _drawn(built, binding, region):
-                    try:
-                        results = evaluator.run(feeds)
-                    except EvaluationError:
-                        continue  # on this input the original does not run either: both are one model
-                    compared += 1
-                    difference = _first_difference(built, results, feeds)
-                    if difference:
-                        return _rejected(difference, binding, feeds)
-        if not compared:
-            return Evidence(REJECTED, "not verified: the region runs on no input that was tried")
-        return Evidence(GRADE_TESTED, f"bit-equal on {compared} draws", 0.0)
+                    compared = sides.compare(feeds, binding)
+                    if isinstance(compared, Evidence):
+                        return compared
+                    tried += compared
+        if not tried:
+            raise EvaluationError(sides.why or "the region runs on no input that was tried")
+        return Evidence(GRADE_TESTED, f"bit-equal on {tried} draws", 0.0)
 
-    def _session(self, region: Region, built: Built, guess: int) -> Evaluator:
+    def session(self, region: Region, built: Built, guess: int, *, original: bool = False) -> Evaluator:
+        """Makes a session of both sides, or of the original alone."""
         model = onnx.ModelProto()
         model.CopyFrom(built.model)
+        if original:
+            del model.graph.node[len(model.graph.node) - len(region.after) :]
+            del model.graph.output[:]
+            model.graph.output.extend(onnx.ValueInfoProto(name=before) for before, _ in built.pairs)
         for name, value in built.inputs.items():
             info = model.graph.input.add(name=name)
             tensor = info.type.tensor_type
@@ -171,10 +162,6 @@ class RegionVerifier:
 def _dtype(region: Region, value: ir.Value) -> ir.DataType:
     # In a function nothing is known of the types: what moves data moves every type alike.
     return region.shapes.dtype(value) or ir.DataType.FLOAT
-
-
-def _rank(shape: tuple[Dim, ...] | None) -> int | None:
-    return None if shape is None else len(shape)
 
 
 def _shape(shape: tuple[Dim, ...] | None, guess: int) -> tuple[Dim | None, ...]:
@@ -200,6 +187,41 @@ def _moves_data(node: ir.Node, region: Region) -> bool:
 
 def _is_constant(value: ir.Value, region: Region) -> bool:
     return stored_tensor(value, region.ir_version) is not None or region.contents(value) is not None
+
+
+class _Sides:
+    """Both sides of a region in one session, and where that fails the original alone.
+
+    Attributes:
+        why: Why the last input did not run.
+    """
+
+    def __init__(self, verifier: RegionVerifier, region: Region, built: Built, guess: int) -> None:
+        self.why = ""
+        self._new = partial(verifier.session, region, built, guess)
+        self._both = self._new()
+        self._original: Evaluator | None = None
+        self._built = built
+
+    def compare(self, feeds: Mapping[str, Any], binding: Mapping[str, tuple[int, ...]]) -> bool | Evidence:
+        """Returns True where both give the same, False where the original does not run either, or what differs."""
+        try:
+            results = self._both.run(feeds)
+        except EvaluationError as error:
+            self.why = str(error)
+            if not self._original_runs(feeds):
+                return False
+            return _rejected(f"it fails where the original runs: {error}", binding, feeds)
+        difference = _first_difference(self._built, results, feeds)
+        return _rejected(difference, binding, feeds) if difference else True
+
+    def _original_runs(self, feeds: Mapping[str, Any]) -> bool:
+        self._original = self._original or self._new(original=True)
+        try:
+            self._original.run(feeds)
+        except EvaluationError:
+            return False
+        return True
 
 
 def _first_difference(built: Built, results: Sequence[Any], feeds: Mapping[str, Any]) -> str | None:
@@ -234,11 +256,8 @@ def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Ma
 # ---------------------------------------------------------------------------------------------------- inputs
 
 
-def _numbered(
-    evaluator: Evaluator, built: Built, binding: Mapping[str, tuple[int, ...]], region: Region
-) -> Iterator[dict[str, np.ndarray]]:
+def _numbered(built: Built, binding: Mapping[str, tuple[int, ...]], region: Region) -> Iterator[dict[str, np.ndarray]]:
     """Yields feeds in which every element has a number of its own, in as many digits as the type needs runs for."""
-    del evaluator
     sizes = {name: math.prod(shape) for name, shape in binding.items()}
     total = sum(sizes.values())
     base = min((_exact_integers(_dtype(region, value)) for value in built.inputs.values()), default=2)

@@ -23,9 +23,9 @@ __all__ = ["MAX_BINDINGS", "Sweep", "plan"]
 MAX_BINDINGS: Final = 4096
 # A bound at or beyond this is "to the end": it clamps, and says nothing about lengths.
 CLAMPED: Final = 2**31 - 1
-# More elements than this take too much memory; 16 Mi float32 elements are 64 MiB a tensor. A sweep runs thousands of times.
+# More elements than this take too much memory (64 MiB a float32 tensor), or in all runs of a sweep too much time.
 MAX_ELEMENTS: Final = 1 << 24
-MAX_SWEPT_ELEMENTS: Final = 1 << 16
+MAX_SWEPT_ELEMENTS: Final = 1 << 26
 # An axis that no node touches: two elements show a swap, and cost little.
 UNTOUCHED: Final = 2
 
@@ -66,39 +66,43 @@ def plan(
         ((name, shape),) = shapes.items()
         one, other = (_reach(side, len(shape), contents) for side in (before, after))
         if one is not None and other is not None:
-            return _per_axis(name, shape, [a.joined(b) for a, b in zip(one, other, strict=True)])
+            return _per_axis(name, shape, one, [a.joined(b) for a, b in zip(one, other, strict=True)])
     return _few(shapes)
 
 
-def _per_axis(name: str, shape: tuple[Dim | None, ...], reaches: Sequence[_Reach]) -> Sweep:
-    """Sweeps each touched axis of unknown length, the others held at a length where everything comes to bear."""
-    base = [_length(dim, reach) for dim, reach in zip(shape, reaches, strict=True)]
+def _per_axis(name: str, shape: tuple[Dim | None, ...], before: Sequence[_Reach], reaches: Sequence[_Reach]) -> Sweep:
+    """Sweeps each touched axis of unknown length, while the others are held where something of them is selected.
+
+    So each run shows the map of the swept axis whole; the map of the region is the product of those of its axes.
+    """
+    held = [
+        _length(dim, reach) if isinstance(dim, int) else one.held()
+        for dim, one, reach in zip(shape, before, reaches, strict=True)
+    ]
     swept = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int) and reaches[axis].bound]
     if not swept:
-        return Sweep([{name: tuple(base)}] if math.prod(base) <= MAX_ELEMENTS else [], exhaustive=True)
-    whole = True
-    while math.prod(base) > MAX_SWEPT_ELEMENTS and max(base[axis] for axis in swept) > 1:
-        # Where several axes are cut far from the front, all of them at once are more than memory holds.
-        longest = max(swept, key=lambda axis: base[axis])
-        base[longest] = (base[longest] + 1) // 2
-        whole = False
-    candidates = (
-        (*base[:axis], length, *base[axis + 1 :]) for axis in swept for length in range(reaches[axis].bound + 1)
-    )
-    bindings = list(itertools.islice(candidates, MAX_BINDINGS + 1))
-    whole = whole and len(bindings) <= MAX_BINDINGS
-    small = [{name: shape} for shape in bindings[:MAX_BINDINGS] if math.prod(shape) <= MAX_SWEPT_ELEMENTS]
-    return Sweep(small, exhaustive=whole and len(small) == len(bindings))
+        return Sweep([{name: tuple(held)}] if math.prod(held) <= MAX_ELEMENTS else [], exhaustive=True)
+    lengths = [range(reaches[axis].bound + 1) for axis in swept]
+    exhaustive = sum(map(len, lengths)) <= MAX_BINDINGS
+    share = MAX_BINDINGS // len(swept)
+    bindings, elements = [], 0
+    for axis, every in zip(swept, lengths, strict=True):
+        for length in every if exhaustive else reaches[axis].telling(share):
+            binding = (*held[:axis], length, *held[axis + 1 :])
+            elements += math.prod(binding)
+            if math.prod(binding) > MAX_ELEMENTS or elements > MAX_SWEPT_ELEMENTS:
+                exhaustive = False
+                break
+            bindings.append({name: binding})
+    return Sweep(bindings, exhaustive)
 
 
-def _length(dim: Dim | None, reach: _Reach) -> int:
-    """Returns a length for an axis that stands for its own.
+def _length(dim: int, reach: _Reach) -> int:
+    """Returns a length that stands for an axis's own.
 
     A known length far beyond the bound is replaced by one just beyond it that leaves the same remainder by the steps:
     from the bound on, what is selected only grows, by one pattern for each remainder.
     """
-    if not isinstance(dim, int):
-        return reach.bound or UNTOUCHED
     if not reach.bound:
         return min(dim, UNTOUCHED)
     return dim if dim <= reach.bound + reach.period else reach.bound + (dim - reach.bound) % reach.period
@@ -106,14 +110,37 @@ def _length(dim: Dim | None, reach: _Reach) -> int:
 
 @dataclass
 class _Reach:
-    """What a side does to an axis: the length from which on nothing new happens (0: untouched), the steps' product."""
+    """What a side does to an axis.
+
+    Attributes:
+        bound: The length from which on nothing new happens; 0 for an axis that nothing touches.
+        period: The product of the steps.
+        constants: The numbers that lengths are compared with, scaled by the steps before them.
+    """
 
     bound: int = 0
     period: int = 1
+    constants: tuple[int, ...] = ()
 
     def joined(self, other: _Reach) -> _Reach:
         """Returns the reach of both sides together."""
-        return _Reach(self.bound + other.bound, math.lcm(self.period, other.period))
+        period = math.lcm(self.period, other.period)
+        return _Reach(self.bound + other.bound, period, (*self.constants, *other.constants))
+
+    def held(self) -> int:
+        """Returns a length at which something is selected, if ever, whatever is cut off from either side."""
+        return sum(self.constants) + UNTOUCHED * self.period
+
+    def telling(self, most: int) -> list[int]:
+        """Returns the lengths that tell most, where all are too many: the shortest, and those around the constants."""
+        around = {
+            length + offset
+            for one in (*self.constants, 0)
+            for length in (one, *(one + other for other in self.constants))
+            for offset in range(-2 * self.period, 2 * self.period + 1)
+        }
+        telling = sorted(length for length in around if 0 <= length <= self.bound)[: most // 2]
+        return sorted({*telling, *range(min(most // 2, self.bound + 1))})
 
 
 def _reach(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[_Reach] | None:
@@ -132,6 +159,7 @@ def _reach(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[_Rea
             near = sum(abs(number) for number in numbers if abs(number) < CLAMPED)
             reach = reaches[axis]
             reach.bound += (near + abs(step) + 2) * reach.period
+            reach.constants += tuple(abs(number) * reach.period for number in numbers if abs(number) < CLAMPED)
             reach.period *= max(abs(step), 1)
     return reaches
 

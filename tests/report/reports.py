@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from onnxfuse.report.records import Applied, Declined, Failed, ModelFacts, PassReport, Place, Rejected, Report
@@ -24,7 +25,9 @@ DIFFERENT: Final = Verdict(
 )
 
 
-def applied(index: int, grade: str, *, error: float | None = 0.0, **values: str | None) -> Applied:
+def applied(
+    index: int, grade: str, *, error: float | None = 0.0, values: Mapping[str, str | None] | None = None
+) -> Applied:
     """A rewrite of two Slices into one."""
     return Applied(
         index=index,
@@ -34,7 +37,7 @@ def applied(index: int, grade: str, *, error: float | None = 0.0, **values: str 
         grade=grade,
         evidence="equal index maps on 3 shapes",
         max_error=error,
-        values=values,
+        values=values or {},
         nodes={f"r{index}": (f"s{index}",), f"s{index}": (f"s{index}",)},
     )
 
@@ -65,8 +68,8 @@ def eventful() -> Report:
             "merge-sliced",
             "exact",
             applied=(
-                applied(1, "exact-for-all-shapes", a="b", gone=None),
-                applied(2, "value-tested", error=3e-7, b="c"),
+                applied(1, "exact-for-all-shapes", values={"a": "b", "gone": None}),
+                applied(2, "value-tested", error=3e-7, values={"b": "c"}),
             ),
             declined=(
                 Declined(Place("s7", "Slice"), "the starts are not constant", "starts"),

@@ -41,12 +41,12 @@ def test_records_cannot_be_changed() -> None:
     ],
 )
 def test_renamed_values(steps: list[dict[str, str | None]], final: dict[str, str | None]) -> None:
-    rewrites = tuple(applied(index, "value-tested", **step) for index, step in enumerate(steps, 1))
+    rewrites = tuple(applied(index, "value-tested", values=step) for index, step in enumerate(steps, 1))
     assert report(PassReport("p", "exact", applied=rewrites)).renamed_values == final
 
 
 def test_renamed_values_of_several_passes() -> None:
-    first = PassReport("p", "exact", applied=(applied(1, "value-tested", a="b"),))
-    second = PassReport("q", "exact", applied=(applied(2, "value-tested", b="c"),))
+    first = PassReport("p", "exact", applied=(applied(1, "value-tested", values={"a": "b"}),))
+    second = PassReport("q", "exact", applied=(applied(2, "value-tested", values={"b": "c"}),))
     assert report(first, second).renamed_values == {"a": "c", "b": "c"}
     assert report(second, first).renamed_values == {"a": "b", "b": "c"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
@@ -10,6 +11,8 @@ from onnxfuse.report.records import Declined, ModelFacts, PassReport, Place, Rej
 from onnxfuse.report.text import report_text, table, why_text
 from onnxfuse.verification.verdict import Verdict
 from tests.report.reports import DIFFERENT, EQUIVALENT, NOT_RUN, applied, eventful, report
+
+REGION: Final = "verified: 1 region (1 session, 0.00 s)"
 
 
 def test_everything() -> None:
@@ -26,7 +29,8 @@ def test_everything() -> None:
         "  with x [2]: 0.123457, nan\n"
         "failed: swap{to=-1} at worse: ValueError: no\n"
         "declined 2: the starts are not constant\n"
-        "verified: 2 regions (2 sessions, 0.50 s); the whole model: equivalent (1 input set compared, onnxruntime, 0.25 s)\n"
+        "verified: 2 regions (2 sessions, 0.50 s);"
+        " the whole model: equivalent (1 input set compared, onnxruntime, 0.25 s)\n"
         "  y: equivalent\n"
         "note: something else"
     )
@@ -66,22 +70,22 @@ def test_the_largest_error_of_a_pass(errors: list[float | None], shown: str) -> 
     ("level", "verdict", "line"),
     [
         ("off", None, "verified: not-run (--verify off)"),
-        ("structure", None, "verified: the structure of 1 rewrite; what they compute: not-run (--verify structure)"),
-        ("region", None, "verified: 1 region (1 session, 0.00 s); the whole model: not-run (--verify region)"),
+        ("structure", None, "verified: the structure of 1 rewrite; what it computes: not-run (--verify structure)"),
+        ("region", None, f"{REGION}; the whole model: not-run (--verify region)"),
         (
             "model",
             EQUIVALENT,
-            "verified: 1 region (1 session, 0.00 s); the whole model: equivalent (1 input set compared, onnxruntime, 0.25 s)",
+            f"{REGION}; the whole model: equivalent (1 input set compared, onnxruntime, 0.25 s)",
         ),
         (
             "model",
             NOT_RUN,
-            "verified: 1 region (1 session, 0.00 s); the whole model: not-run (0 input sets compared, 0.25 s)",
+            f"{REGION}; the whole model: not-run (0 input sets compared, 0.25 s)",
         ),
         (
             "model",
             DIFFERENT,
-            "verified: 1 region (1 session, 0.00 s); the whole model: different (1 input set compared, onnxruntime, 0.25 s)",
+            f"{REGION}; the whole model: different (1 input set compared, onnxruntime, 0.25 s)",
         ),
     ],
 )

@@ -10,7 +10,6 @@ import onnxfuse
 from onnxfuse import Builder, Facts, Match
 from tests.rewriting.rules import Replace, read, rewrite
 
-
 MAX, MIN = 2**63 - 1, -(2**63)
 
 
