@@ -250,14 +250,13 @@ def _answer(report: Report, arguments: argparse.Namespace) -> tuple[int, str]:
 
 
 def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
-    from onnxfuse.model_io.emit import emit, emit_source
     from onnxfuse.model_io.files import external_tensors, write
 
     source = opened.source
     assert source is not None  # noqa: S101 - the command line reads files
     if target == source.path and not report.modified:
         return None  # in place, and nothing to change
-    emitted = emit(opened.working_model()) if report.modified else emit_source(source)
+    emitted = opened.emitted(changed=report.modified)
     if target != "-":
         return write(emitted, Path(target), source=source)
     if source.path is not None and any(external_tensors(source.proto)):

@@ -12,6 +12,7 @@ from onnxfuse.errors import UsageError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxfuse.model_io.emitted import Emitted
     from onnxfuse.model_io.files import Saved
     from onnxfuse.model_io.source import Source
 
@@ -60,10 +61,18 @@ class Opened:
         """Returns the working model as the kind that came in (for a path: an `onnx_ir.Model`)."""
         if self.kind in ("path", "ir"):
             return self.working_model()
+        emitted = self.emitted(changed=True)
+        return emitted.message() if self.kind == "proto" else emitted.data()
+
+    def emitted(self, *, changed: bool) -> Emitted:
+        """Returns the model in pieces, to be written: the working one (of kind `ir`: the caller's), or as it came."""
+        if not changed and self.source is not None:
+            from onnxfuse.model_io.emitted import emit_source
+
+            return emit_source(self.source)
         from onnxfuse.model_io.emit import emit
 
-        emitted = emit(self.working_model())
-        return emitted.message() if self.kind == "proto" else emitted.data()
+        return emit(self.given if self.source is None and self._working is None else self.working_model())
 
     def unchanged(self) -> ModelLike:
         """Returns the model as it came, as a copy where the caller could change it."""
@@ -172,8 +181,7 @@ def save(model: ModelLike, path: str | os.PathLike[str]) -> Saved:
         ModelError: The model cannot be read.
         UsageError: `path` cannot be written.
     """
-    from onnxfuse.model_io.emit import emit, emit_source
     from onnxfuse.model_io.files import write
 
     opened = open_model(model)
-    return write(emit(opened.given) if opened.source is None else emit_source(opened.source), Path(path))
+    return write(opened.emitted(changed=opened.source is None), Path(path))

@@ -13,15 +13,15 @@ import onnx_ir as ir
 from onnxfuse.errors import ModelError
 from onnxfuse.model_io import anew, wire
 from onnxfuse.model_io.emit_graph import GraphWriter
-from onnxfuse.model_io.emitted import Carried, Chunk, Emitted
+from onnxfuse.model_io.emitted import Emitted, emit_source
+from onnxfuse.model_io.external import EXTERNAL_MARK, external_tensors, reference
 from onnxfuse.model_io.lookup import MODEL_FUNCTIONS, Origins
 from onnxfuse.model_io.origin import graph_origin, paused_gc, subgraphs
-from onnxfuse.model_io.external import EXTERNAL_MARK, external_tensors, reference
-from onnxfuse.model_io.payload import GRAPH_INITIALIZER, NUMPY_DTYPES
-from onnxfuse.model_io.source import MODEL_GRAPH, Source
+from onnxfuse.model_io.payload import NUMPY_DTYPES
+from onnxfuse.model_io.source import MODEL_GRAPH
 from onnxfuse.model_io.state import model_state
 
-__all__ = ["Carried", "Emitted", "emit", "emit_source", "evaluable", "set_folders"]
+__all__ = ["emit", "evaluable", "set_folders"]
 
 # In place of the graph while the fields around it are put in order.
 GRAPH_MARK: Final = b"\x3a\x00"
@@ -78,36 +78,6 @@ def _emit(model: ir.Model) -> Emitted:
         folder=origin.source.folder if origin is not None else None,
         # A look at the bytes first: most models have no external data, and there is no need to search those.
         folders=dict(_folders(model)) if any(isinstance(c, bytes) and b"location" in c for c in (*top, *graph)) else {},
-    )
-
-
-def emit_source(source: Source) -> Emitted:
-    """Returns `source` unchanged, in pieces."""
-    buffer = memoryview(source.light)
-    entries = list(wire.fields(buffer))
-    at = next(
-        index
-        for index, entry in enumerate(entries)
-        if entry.number == MODEL_GRAPH and entry.wire == wire.LENGTH_DELIMITED
-    )
-    graph = entries[at]
-    chunks: list[Chunk] = []
-    ordinal = 0
-    for entry in wire.fields(buffer, graph.payload, graph.end):
-        data = bytes(buffer[entry.start : entry.end])
-        if entry.number == GRAPH_INITIALIZER and entry.wire == wire.LENGTH_DELIMITED:
-            payload = source.payloads.get(ordinal)
-            name = source.proto.graph.initializer[ordinal].name
-            chunks.append(data if payload is None else Carried(name, payload))
-            ordinal += 1
-        else:
-            chunks.append(data)
-    return Emitted(
-        tuple(bytes(buffer[entry.start : entry.end]) for entry in entries[:at]),
-        tuple(chunks),
-        tuple(bytes(buffer[entry.start : entry.end]) for entry in entries[at + 1 :]),
-        whole=source.original,
-        folder=source.folder,
     )
 
 

@@ -13,7 +13,7 @@ from onnxfuse.model_io import wire
 from onnxfuse.model_io.payload import GRAPH_INITIALIZER, Data, Payload, Span
 from onnxfuse.model_io.source import MODEL_GRAPH, Source
 
-__all__ = ["Carried", "Chunk", "Emitted", "joined"]
+__all__ = ["Carried", "Chunk", "Emitted", "emit_source", "joined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +118,33 @@ class Emitted:
                 continue
             ordinal += 1
         return Source(self.light(), payloads, folder=self.folder)
+
+
+def emit_source(source: Source) -> Emitted:
+    """Returns `source` unchanged, in pieces."""
+    buffer = memoryview(source.light)
+    entries = list(wire.fields(buffer))
+    at = next(
+        index
+        for index, entry in enumerate(entries)
+        if entry.number == MODEL_GRAPH and entry.wire == wire.LENGTH_DELIMITED
+    )
+    graph = entries[at]
+    chunks: list[Chunk] = []
+    ordinal = 0
+    for entry in wire.fields(buffer, graph.payload, graph.end):
+        data = bytes(buffer[entry.start : entry.end])
+        if entry.number == GRAPH_INITIALIZER and entry.wire == wire.LENGTH_DELIMITED:
+            payload = source.payloads.get(ordinal)
+            name = source.proto.graph.initializer[ordinal].name
+            chunks.append(data if payload is None else Carried(name, payload))
+            ordinal += 1
+        else:
+            chunks.append(data)
+    return Emitted(
+        tuple(bytes(buffer[entry.start : entry.end]) for entry in entries[:at]),
+        tuple(chunks),
+        tuple(bytes(buffer[entry.start : entry.end]) for entry in entries[at + 1 :]),
+        whole=source.original,
+        folder=source.folder,
+    )

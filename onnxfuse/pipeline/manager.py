@@ -292,7 +292,8 @@ def evaluable_before(opened: Opened) -> EvalModel:
     """Returns the model as it came, for a runtime."""
     if opened.source is None:
         return evaluable_of(opened.given, opened)
-    from onnxfuse.model_io.emit import emit_source, evaluable
+    from onnxfuse.model_io.emit import evaluable
+    from onnxfuse.model_io.emitted import emit_source
     from onnxfuse.verification.model import EvalModel
 
     return EvalModel(*evaluable(emit_source(opened.source), _folder(opened.path)))

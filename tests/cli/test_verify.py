@@ -76,6 +76,12 @@ def test_a_budget_that_is_too_small(cli: Cli, pair: Path, merged: Path) -> None:
     assert "within the budget of 1e-09 s" in done.err
 
 
+def test_a_budget_that_is_never_used_up(cli: Cli, pair: Path, merged: Path) -> None:
+    done = cli("verify", pair, merged, "--verify-budget", "1e300")
+    assert done.code == 0
+    assert done.err.startswith("equivalent (")
+
+
 def test_dims(cli: Cli, relu: Path, folder: Path) -> None:
     neg = save("neg", folder)
     for option in ("N=7", "x.0=7"):
