@@ -54,7 +54,7 @@ def test_the_pass_in_the_readme_works() -> None:
     rewritten, report = onnxfuse.apply(model, readme_pass())
     assert [node.op_type for node in rewritten.graph.node] == ["Abs"]
     assert [outcome.grade for outcome in report.applied] == ["value-tested"]
-    assert onnxfuse.verify(model, rewritten, input_data=[{"x": np.float32([1, -2])}]).equivalent
+    assert onnxfuse.verify(model, rewritten, input_data=[{"x": np.array([1, -2], dtype=np.float32)}]).equivalent
 
 
 def test_its_wrong_sister_is_rejected() -> None:

@@ -131,8 +131,8 @@ def _copy(model: ir.Model) -> ir.Model:
     try:
         return model.clone()
     except RuntimeError:
-        # onnx_ir cannot clone a graph that reads a value it knows nothing of, as of a sparse initializer: written and read
-        # again it stays what it is. Not for every model: this takes twice the time.
+        # onnx_ir cannot clone a graph that reads a value it knows nothing of, as of a sparse initializer: written and
+        # read again it stays what it is. Not for every model: this takes twice the time.
         from onnxfuse.model_io.emit import emit, set_folders
 
         emitted = emit(model)

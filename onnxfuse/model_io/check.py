@@ -47,7 +47,8 @@ def check_structure(model: onnx.ModelProto, sizes: Mapping[int, int]) -> None:
         sizes: Bytes of raw data of the large initializers, which are not in it, by their ordinal.
 
     Raises:
-        ModelError: A name is defined twice or never, a node reads what a later one computes, or a tensor's data does not
+        ModelError: A name is defined twice or never, a node reads what a later one computes, or a tensor's data does
+            not
             fit its shape.
     """
     _check_opsets(model.opset_import, "the model")

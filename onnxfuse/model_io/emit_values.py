@@ -67,9 +67,8 @@ class ValueWriter:
         assert self.origin is not None  # noqa: S101 - asked only where there is one
         renamed = {}
         if len(self.graph.inputs) == len(self.origin.inputs):
-            for value, name in zip(self.graph.inputs, self.origin.inputs, strict=True):
-                if name not in self.values:
-                    renamed[value] = name
+            places = zip(self.graph.inputs, self.origin.inputs, strict=True)
+            renamed = {value: name for value, name in places if name not in self.values}
         for value in self.graph.initializers.values():
             if (came := self.origin.tensors.get(id(value.const_value))) is not None and came[0] not in self.values:
                 renamed[value] = came[0]
@@ -139,8 +138,8 @@ class ValueWriter:
     def infos(self, number: int, functions: Sequence[ir.Function] = ()) -> Iterator[bytes]:
         """Yields the value_info: of the values that are still there, and of names that never were values of the graph.
 
-        A value_info goes with its value. None is invented: of an initializer, or of a value of which no more is said than
-        when it came without one.
+        A value_info goes with its value. None is invented: of an initializer, or of a value of which no more is said
+        than when it came without one.
 
         Args:
             number: The field's.
@@ -170,9 +169,11 @@ class ValueWriter:
             border = {*self.graph.inputs, *self.graph.outputs}
             values = [value for value in values if value not in border]
         for value in values:
-            if value.name and value.name not in declared and (now := value_state(value)) != NOTHING_SAID:
-                if now != self._then(value) or self._was_declared(value):
-                    yield value
+            now = value_state(value)
+            if not value.name or value.name in declared or now == NOTHING_SAID:
+                continue
+            if now != self._then(value) or self._was_declared(value):
+                yield value
         for value in self.graph.initializers.values():
             if value.name in declared or value.is_graph_input() or value.is_graph_output():
                 continue

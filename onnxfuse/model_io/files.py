@@ -36,7 +36,8 @@ class Saved:
     Attributes:
         path: The model's file.
         size: Its size, in bytes.
-        notes: What a user should know: that external data was carried and how, that weights went to a file of their own.
+        notes: What a user should know: that external data was carried and how, that weights went to a file of their
+            own.
     """
 
     path: Path

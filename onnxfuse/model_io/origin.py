@@ -211,7 +211,7 @@ def _read(source: Source) -> ir.Model:
     except Exception:  # noqa: BLE001 - what it says is of no use: the second try says it again
         try:
             return ir.from_proto(readable(source.proto))
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it means that the model cannot be read
+        except Exception as error:
             where = f"{source.path}: " if source.path else ""
             raise ModelError(f"{where}onnx_ir cannot hold this model: {_root_cause(error)}") from error
 

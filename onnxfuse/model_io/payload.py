@@ -49,7 +49,8 @@ ELEMENT_BITS: Final[Mapping[int, int]] = {
     15: 128,
 }
 
-# Types whose raw data is a plain array that numpy and a runtime take as it is, so that a view on it is a tensor's value.
+# Types whose raw data is a plain array that numpy and a runtime take as it is, so that a view on it is a tensor's
+# value.
 NUMPY_DTYPES: Final[Mapping[int, np.dtype]] = {
     1: np.dtype("<f4"),
     2: np.dtype("u1"),

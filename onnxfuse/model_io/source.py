@@ -159,7 +159,8 @@ class Source:
         """Checks that this is an ONNX model that the installed onnx reads, and that it holds together.
 
         Raises:
-            ModelError: It is no ONNX model, its IR version is newer, or its graph is broken: names that nothing defines or
+            ModelError: It is no ONNX model, its IR version is newer, or its graph is broken: names that nothing
+                defines or
                 that are defined twice, nodes out of order, tensors whose data does not fit their shape.
         """
         try:

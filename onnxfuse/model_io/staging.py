@@ -26,9 +26,9 @@ BLOCK: Final = 1 << 20
 class Staging:
     """Writes files beside their destinations and puts them in place together.
 
-    Every file is written to a temporary one in the same folder and synced; `commit` renames them in the order in which they
-    were written. Without it, or where it fails, what was made is removed again. A symbolic link is replaced, not followed:
-    what it names belongs to somebody else.
+    Every file is written to a temporary one in the same folder and synced; `commit` renames them in the order in which
+    they were written. Without it, or where it fails, what was made is removed again. A symbolic link is replaced, not
+    followed: what it names belongs to somebody else.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """What the objects of an `onnx_ir.Model` say, as values that can be compared with what they said when they were read.
 
-A state is a copy: types, shapes and metadata of onnx_ir are changed in place. Attributes and tensors are held by identity:
-`0.0` and `-0.0` compare equal.
+A state is a copy: types, shapes and metadata of onnx_ir are changed in place. Attributes and tensors are held by
+identity: `0.0` and `-0.0` compare equal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What onnx_ir cannot read is kept from it, so that it reads the rest.
 
-onnx_ir 1.1 has no sparse tensors in attributes, no lists of strings outside UTF-8, no map and opaque types, and knows no
-element type that is newer than itself. The bytes of all this are carried by the origin (`onnxfuse.model_io.origin`), and a
-node that held such a thing is closed to rewrites.
+onnx_ir 1.1 has no sparse tensors in attributes, no lists of strings outside UTF-8, no map and opaque types, and knows
+no element type that is newer than itself. The bytes of all this are carried by the origin (`onnxfuse.model_io.origin`),
+and a node that held such a thing is closed to rewrites.
 """
 
 from __future__ import annotations
