@@ -90,7 +90,7 @@ class Case:
         name: What it is called.
         stages: What it consists of, each measured on its own; each gets what the one before returned, the first None.
         look: Reads facts off what the stages returned, once, outside the measured parts.
-        runs: How often at most; None for as often as the others.
+        runs: How often it is to be run; None for as often as is asked for.
     """
 
     name: str
@@ -125,15 +125,18 @@ class Case:
 def alternate(cases: Sequence[Case], runs: int) -> None:
     """Runs all cases in turns, so that a busy moment of the machine falls on all of them alike.
 
-    Every round begins with another case: none always follows the same one.
+    Every round begins with another case: none always follows the same one. Where one is to be run less often than another,
+    its runs are spread evenly.
     """
-    for round_ in range(runs):
+    rounds = max(case.runs or runs for case in cases)
+    for round_ in range(rounds):
         for index in range(len(cases)):
             case = cases[(index + round_) % len(cases)]
-            if case.problem or (case.runs is not None and round_ >= case.runs):
-                continue
-            progress(f"run {round_ + 1} of {case.runs or runs}: {case.name}")
-            case.run()
+            wanted = case.runs or runs
+            number = (round_ + 1) * wanted // rounds
+            if not case.problem and number > round_ * wanted // rounds:
+                progress(f"run {number} of {wanted}: {case.name}")
+                case.run()
 
 
 @dataclass
