@@ -95,9 +95,8 @@ def external(folder: Path, *, rows: int, real: bool = False) -> Path:
     count = EXTERNAL_BYTES // each
     path = folder / f"external-{'real' if real else 'sparse'}-{rows}.onnx"
     data = path.with_name(path.name + ".data")
-    if path.exists() and data.exists() and data.stat().st_size == count * each:
-        return path
-    _write_data(data, count, each, real=real)
+    if not data.exists() or data.stat().st_size != count * each:
+        _write_data(data, count, each, real=real)
     graph = _Graph("own", shape=(1, rows, EXTERNAL_WIDTH))
     value = "x"
     for index in range(count):

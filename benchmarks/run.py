@@ -23,7 +23,7 @@ SCHEMA: Final = 1
 GROUPS: Final[Mapping[str, Callable[[argparse.Namespace], Group]]] = {
     "in-process": lambda arguments: in_process.run(arguments.workdir, arguments.runs),
     "file-to-file": lambda arguments: file_to_file.run(arguments.workdir, arguments.runs),
-    "scaling": lambda arguments: scaling.run(arguments.workdir, arguments.runs),
+    "scaling": lambda arguments: scaling.run(arguments.runs),
     "external-data": lambda arguments: external_data.run(arguments.workdir, arguments.runs, real=arguments.real),
 }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import onnxfuse
@@ -34,11 +33,10 @@ COLUMNS: Final = (
 )
 
 
-def run(workdir: Path, runs: int) -> Group:
+def run(runs: int) -> Group:
     """Measures.
 
     Args:
-        workdir: Where models are kept.
         runs: How often each case is run; small graphs more often, the largest at most three times.
     """
     for kind in KINDS:
@@ -52,7 +50,7 @@ def run(workdir: Path, runs: int) -> Group:
     counts = [runs * more for more in MORE] + [min(runs, MOST_OF_LARGEST)]
     rows = []
     for variant in variants:
-        cases = [_case(*variant, size, count, workdir) for size, count in zip(SIZES, counts, strict=True)]
+        cases = [_case(*variant, size, count) for size, count in zip(SIZES, counts, strict=True)]
         alternate(cases, runs)
         rows.append(_row(variant, cases))
     sizes = ", ".join(f"{size:,}" for size in SIZES)
@@ -66,21 +64,14 @@ def run(workdir: Path, runs: int) -> Group:
     )
 
 
-def _case(topology: Topology, constants: Constants, kind: str, size: int, runs: int, workdir: Path) -> Case:
-    path = workdir / f"scaling-{topology}-{constants}-{size}.onnx"
-
-    def load(_: Any) -> Any:
-        if not path.exists():
-            path.write_bytes(synthetic(size, topology, constants).SerializeToString())
-        return _loaded(path.read_bytes(), kind)
-
-    stages: dict[str, Callable[[Any], Any]] = {
-        "load": load,
-        "run": lambda model: onnxfuse.apply(model, PASS, verify="off"),
-    }
+def _case(topology: Topology, constants: Constants, kind: str, size: int, runs: int) -> Case:
+    data = synthetic(size, topology, constants).SerializeToString()
     return Case(
         f"{topology}, {constants} constants, {kind}, {size:,} nodes",
-        stages,
+        {
+            "load": lambda _: _loaded(data, kind),
+            "run": lambda model: onnxfuse.apply(model, PASS, verify="off"),
+        },
         look=lambda results: _facts(results["run"].report),
         runs=runs,
     )

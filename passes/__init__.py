@@ -6,6 +6,7 @@ The file `merge_sliced.py` holds the class `MergeSliced`, which is the pass `mer
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
 if __name__ != "onnxfuse.passes":
@@ -27,8 +28,8 @@ PRESETS: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        # MergeSliced is in merge_sliced.py.
-        module = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    # MergeSliced is in merge_sliced.py.
+    module = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).removeprefix("_")
+    if name[:1].isupper() and importlib.util.find_spec(f"onnxfuse.passes.{module}") is not None:
         return getattr(importlib.import_module(f"onnxfuse.passes.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

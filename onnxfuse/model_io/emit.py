@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import onnx
@@ -94,47 +94,48 @@ def evaluable(emitted: Emitted, folder: Path | None) -> tuple[onnx.ModelProto, d
     Raises:
         ModelError: The external data cannot be read.
     """
-    weights: dict[str, np.ndarray] = {}
-    replacing: dict[str, bytes] = {}
-    for carried in emitted.carried:
-        array = carried.payload.array()
-        if array is None:
-            replacing[carried.name] = carried.payload.joined()  # an element type that goes into a runtime no other way
-        else:
-            weights[carried.name] = array
-    light = emitted.light(replacing)
-    model = onnx.ModelProto.FromString(light)
-    if EXTERNAL_MARK not in light:
+    arrays = {carried.name: carried.payload.array() for carried in emitted.carried}
+    weights = {name: array for name, array in arrays.items() if array is not None}
+    # A tensor of any other element type goes into a runtime only as part of the model, and so does a Constant.
+    headers = {carried.name: carried.header for carried in emitted.carried if carried.name in weights}
+    data = emitted.replaced(headers).data()
+    model = onnx.ModelProto.FromString(data)
+    if EXTERNAL_MARK not in data:
         return model, weights
-    ordinals = {id(tensor) for tensor in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.data_type in NUMPY_DTYPES:
+            external = _external(tensor, emitted, folder)
+            if external is not None:
+                weights[tensor.name] = _read(external, external.numpy)
+                tensor.ClearField("data_location")
+                tensor.ClearField("external_data")
     for tensor in external_tensors(model):
-        where = emitted.folders.get(reference(tensor).location) or emitted.folder or folder
-        if where is None:
-            continue
-        external = _external(tensor, where)
-        try:
-            if id(tensor) in ordinals and tensor.data_type in NUMPY_DTYPES:
-                weights[tensor.name] = external.numpy()
-            else:
-                tensor.raw_data = external.tobytes()
-        except (OSError, ValueError) as error:
-            raise ModelError(f"tensor {tensor.name!r}: its external data cannot be read: {error}") from error
-        tensor.ClearField("data_location")
-        tensor.ClearField("external_data")
+        external = _external(tensor, emitted, folder)
+        if external is not None:
+            tensor.raw_data = _read(external, external.tobytes)
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
     return model, weights
 
 
-def _external(tensor: onnx.TensorProto, folder: Path) -> ir.ExternalTensor:
+T = TypeVar("T")
+
+
+def _read(external: ir.ExternalTensor, how: Callable[[], T]) -> T:
+    try:
+        return how()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"tensor {external.name!r}: its external data cannot be read: {error}") from error
+
+
+def _external(tensor: onnx.TensorProto, emitted: Emitted, folder: Path | None) -> ir.ExternalTensor | None:
+    """Returns what reads an external tensor, or None where it is not known in which folder its data is."""
     location, offset, length = reference(tensor)
-    return ir.ExternalTensor(
-        location,
-        offset,
-        length,
-        ir.DataType(tensor.data_type),
-        shape=ir.Shape(tensor.dims),
-        name=tensor.name,
-        base_dir=folder,
-    )
+    base = emitted.folders.get(location) or emitted.folder or folder
+    if base is None:
+        return None
+    dtype, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
+    return ir.ExternalTensor(location, offset, length, dtype, shape=shape, name=tensor.name, base_dir=base)
 
 
 def _folders(model: ir.Model) -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxfuse.model_io import anew, wire
 from onnxfuse.model_io.emit_values import ValueWriter
-from onnxfuse.model_io.emitted import Carried, Chunk, joined
+from onnxfuse.model_io.emitted import Carried, Chunk, emit_source, joined
 from onnxfuse.model_io.lookup import FUNCTION, GRAPH, GRAPH_INPUT, GRAPH_OUTPUT, Origins, by_number, name_of
 from onnxfuse.model_io.origin import GraphOrigin, NodeOrigin, graph_origin, node_origin
 from onnxfuse.model_io.payload import GRAPH_INITIALIZER, Payload
@@ -90,9 +90,11 @@ class GraphWriter:
         changed = {number: chunks for number, chunks in parts.items() if chunks != self._came(number)}
         if not changed:
             return None
+        # The light message has only the headers of large tensors.
         if self.origin.place.is_main and self.origin.source.payloads:
-            # The light message has only the headers of large initializers.
             changed.setdefault(GRAPH_INITIALIZER, self.origins.initializers(self.origin))
+        if self.origin.place.is_main and self.origin.source.nodes:
+            changed.setdefault(GRAPH.node, self.origins.nodes(self.origin))
         return list(wire.splice(self.origins.buffer(self.origin), changed))
 
     def _came(self, number: int) -> Sequence[Chunk]:
@@ -101,19 +103,23 @@ class GraphWriter:
             return []
         if number == GRAPH_INITIALIZER and not self.origin.place.function:
             return self.origins.initializers(self.origin)
+        if number == (FUNCTION if self.origin.place.function else GRAPH).node:
+            return self.origins.nodes(self.origin)
         return self.origins.fields(self.origin, number)
 
     def message(self) -> bytes:
         """Returns the message; where nothing has changed, as it came."""
         chunks = self.chunks()
         if chunks is None and self.origin is not None:
+            if self.origin.place.is_main:
+                return joined(emit_source(self.origin.source).graph)
             return bytes(self.origins.buffer(self.origin))
         return joined(chunks or ())
 
     # ------------------------------------------------------------------ initializers
 
-    def _initializers(self) -> list[Chunk]:
-        chunks = []
+    def _initializers(self) -> list[bytes | Carried]:
+        chunks: list[bytes | Carried] = []
         origin = self.origin
         for name, value in self.graph.initializers.items():
             tensor = value.const_value
@@ -137,32 +143,31 @@ class GraphWriter:
 
     # ------------------------------------------------------------------ nodes
 
-    def _node(self, node: ir.Node, number: int) -> bytes:
+    def _node(self, node: ir.Node, number: int) -> Chunk:
         came, now = node_origin(node), node_state(node)
         if came is None:
             parts = {n: anew.node_fields(now, n) for n in range(1, 11) if n != NODE_ATTRIBUTE}
             parts[2] = anew.node_fields(now._replace(outputs=_without_trailing_empty(now.outputs)), 2)
             parts[NODE_ATTRIBUTE] = [self._attribute(attribute) for attribute in node.attributes.values()]
             return wire.field_bytes(number, _spliced(b"", parts))
-        field = self.origins.node(came)
+        chunk = self.origins.node(came)
         changed = [n for n in range(1, 11) if now[n - 1] != came.state[n - 1] and n != NODE_ATTRIBUTE]
         parts = {n: anew.node_fields(now, n) for n in changed}
-        attributes = self._attributes(node, now, came, field)
+        attributes = self._attributes(node, now, came, chunk)
         if attributes is not None:
             parts[NODE_ATTRIBUTE] = attributes
-        if not parts:
-            is_at_home = came.home.place.function == isinstance(self.holder, ir.Function)
-            return field if is_at_home else wire.field_bytes(number, wire.payload_of(field))
-        return wire.field_bytes(number, _spliced(wire.payload_of(field), parts))
+        if not parts and came.home.place.function == isinstance(self.holder, ir.Function):
+            return chunk
+        return wire.field_bytes(number, _spliced(wire.payload_of(joined([chunk])), parts))
 
-    def _attributes(self, node: ir.Node, now: NodeState, came: NodeOrigin, field: bytes) -> list[bytes] | None:
+    def _attributes(self, node: ir.Node, now: NodeState, came: NodeOrigin, chunk: Chunk) -> list[bytes] | None:
         """Returns the attributes of a node that was read; None where they are as they came."""
         has_graphs = any(attribute.type in GRAPH_TYPES for attribute in node.attributes.values())
         if not has_graphs and now.attributes == came.state.attributes:
             return None
         before = {state.name: state for state in came.state.attributes}
         left = {attribute.name: attribute for attribute in node.attributes.values()}
-        fields = by_number(wire.payload_of(field)).get(NODE_ATTRIBUTE, [])
+        fields = by_number(wire.payload_of(joined([chunk]))).get(NODE_ATTRIBUTE, [])
         out = []
         for attribute_field in fields:
             name = name_of(attribute_field)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import onnx
 
 from onnxfuse.model_io import wire
-from onnxfuse.model_io.payload import GRAPH_INITIALIZER, Data, Payload, Span
+from onnxfuse.model_io.payload import GRAPH_INITIALIZER, GRAPH_NODE, Data, NodePayload, Payload, Span
 from onnxfuse.model_io.source import MODEL_GRAPH, Source
 
 __all__ = ["Carried", "Chunk", "Emitted", "emit_source", "joined"]
@@ -33,13 +33,26 @@ class Carried:
         """Its field without the data."""
         return wire.field_bytes(GRAPH_INITIALIZER, self.payload.header)
 
+    @property
+    def size(self) -> int:
+        """Length of the whole field, in bytes."""
+        return self.payload.size
 
-Chunk = bytes | Carried
+    def pieces(self) -> Iterator[bytes | Data]:
+        """Yields the whole field."""
+        return self.payload.pieces()
+
+    def joined(self) -> bytes:
+        """Returns the whole field."""
+        return self.payload.joined()
+
+
+Chunk = bytes | Carried | NodePayload
 
 
 def joined(chunks: Iterable[Chunk]) -> bytes:
     """Returns the bytes of all chunks, data included."""
-    return b"".join(chunk if isinstance(chunk, bytes) else chunk.payload.joined() for chunk in chunks)
+    return b"".join(chunk if isinstance(chunk, bytes) else chunk.joined() for chunk in chunks)
 
 
 @dataclass(frozen=True)
@@ -78,22 +91,26 @@ class Emitted:
             # Not only the same fields: the same bytes, however the lengths were written.
             yield self.whole
             return
-        size = sum(len(chunk) if isinstance(chunk, bytes) else chunk.payload.size for chunk in self.graph)
+        size = sum(len(chunk) if isinstance(chunk, bytes) else chunk.size for chunk in self.graph)
         yield from self.head
         yield wire.length_delimited_header(MODEL_GRAPH, size)
         for chunk in self.graph:
             if isinstance(chunk, bytes):
                 yield chunk
             else:
-                yield from chunk.payload.pieces()
+                yield from chunk.pieces()
         yield from self.tail
 
-    def light(self, replacing: Mapping[str, bytes] | None = None) -> bytes:
-        """Returns the model with large initializers as headers, or as the fields that `replacing` names."""
-        replacing = replacing or {}
-        parts = [chunk if isinstance(chunk, bytes) else replacing.get(chunk.name, chunk.header) for chunk in self.graph]
+    def light(self) -> bytes:
+        """Returns the model with large tensors as headers."""
+        parts = [chunk if isinstance(chunk, bytes) else chunk.header for chunk in self.graph]
         header = wire.length_delimited_header(MODEL_GRAPH, sum(map(len, parts)))
         return b"".join([*self.head, header, *parts, *self.tail])
+
+    def replaced(self, initializers: Mapping[str, bytes]) -> Emitted:
+        """Returns the model with these fields in place of the large initializers of those names."""
+        graph = [initializers.get(chunk.name, chunk) if isinstance(chunk, Carried) else chunk for chunk in self.graph]
+        return replace(self, graph=tuple(graph), whole=None)
 
     def data(self) -> bytes:
         """Returns the whole serialized model."""
@@ -101,23 +118,29 @@ class Emitted:
 
     def message(self) -> onnx.ModelProto:
         """Returns the model as a new ModelProto, data included."""
-        model = onnx.ModelProto.FromString(self.light())
+        # All but the initializers, and then one of these after the other: they may be all of memory.
+        headers = self.replaced({carried.name: carried.header for carried in self.carried})
+        model = onnx.ModelProto.FromString(headers.data())
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for carried in self.carried:
-            tensors[carried.name].ParseFromString(wire.payload_of(carried.payload.joined()))
+            tensors[carried.name].ParseFromString(wire.payload_of(carried.joined()))
         return model
 
     def source(self) -> Source:
         """Returns the model as one that just came in; large initializers stay where they are."""
         payloads: dict[int, Payload] = {}
-        ordinal = 0
+        nodes: dict[int, NodePayload] = {}
+        counts = {GRAPH_NODE: 0, GRAPH_INITIALIZER: 0}
         for chunk in self.graph:
+            header = chunk if isinstance(chunk, bytes) else chunk.header
+            number = next(wire.fields(memoryview(header))).number
             if isinstance(chunk, Carried):
-                payloads[ordinal] = chunk.payload
-            elif next(wire.fields(memoryview(chunk))).number != GRAPH_INITIALIZER:
-                continue
-            ordinal += 1
-        return Source(self.light(), payloads, folder=self.folder)
+                payloads[counts[number]] = chunk.payload
+            elif isinstance(chunk, NodePayload):
+                nodes[counts[number]] = chunk
+            if number in counts:
+                counts[number] += 1
+        return Source(self.light(), payloads, nodes, folder=self.folder)
 
 
 def emit_source(source: Source) -> Emitted:
@@ -131,16 +154,17 @@ def emit_source(source: Source) -> Emitted:
     )
     graph = entries[at]
     chunks: list[Chunk] = []
-    ordinal = 0
+    counts = {GRAPH_NODE: -1, GRAPH_INITIALIZER: -1}
     for entry in wire.fields(buffer, graph.payload, graph.end):
-        data = bytes(buffer[entry.start : entry.end])
-        if entry.number == GRAPH_INITIALIZER and entry.wire == wire.LENGTH_DELIMITED:
-            payload = source.payloads.get(ordinal)
-            name = source.proto.graph.initializer[ordinal].name
-            chunks.append(data if payload is None else Carried(name, payload))
-            ordinal += 1
-        else:
-            chunks.append(data)
+        chunk: Chunk = bytes(buffer[entry.start : entry.end])
+        if entry.number in counts and entry.wire == wire.LENGTH_DELIMITED:
+            counts[entry.number] += 1
+            ordinal = counts[entry.number]
+            if entry.number == GRAPH_NODE:
+                chunk = source.nodes.get(ordinal, chunk)
+            elif (payload := source.payloads.get(ordinal)) is not None:
+                chunk = Carried(source.proto.graph.initializer[ordinal].name, payload)
+        chunks.append(chunk)
     return Emitted(
         tuple(bytes(buffer[entry.start : entry.end]) for entry in entries[:at]),
         tuple(chunks),

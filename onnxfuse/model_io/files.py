@@ -125,14 +125,14 @@ def _write_apart(emitted: Emitted, path: Path, staging: Staging, taken: Collecti
             for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
                 header.external_data.add(key=key, value=value)
             replacing[carried.name] = wire.field_bytes(GRAPH_INITIALIZER, header.SerializeToString())
-    model = emitted.light(replacing)
-    if len(model) > limit:
+    model = emitted.replaced(replacing)
+    if model.size > limit:
         raise ModelError(
-            f"{path}: the model has {len(model)} bytes beside the large initializers of its main graph, and protobuf writes "
+            f"{path}: the model has {model.size} bytes beside the large initializers of its main graph, and protobuf writes "
             f"no more than {limit}"
         )
     with staging.file(path) as file:
-        file.write(model)
+        write_pieces(model.pieces(), file)
     return f"the model is over {limit} bytes, protobuf's limit: its weights are in {location} beside it"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from onnxfuse.model_io import wire
-from onnxfuse.model_io.emitted import Carried, Chunk
+from onnxfuse.model_io.emitted import Carried, Chunk, joined
 from onnxfuse.model_io.origin import GraphOrigin, NodeOrigin
-from onnxfuse.model_io.payload import GRAPH_INITIALIZER
+from onnxfuse.model_io.payload import GRAPH_INITIALIZER, NodePayload
 from onnxfuse.model_io.source import MODEL_GRAPH, Source
 from onnxfuse.model_io.wire import Buffer
 
@@ -38,7 +38,7 @@ class Origins:
         self._tops: dict[Source, dict[int, list[bytes]]] = {}
         self._buffers: dict[GraphOrigin, Buffer] = {}
         self._fields: dict[GraphOrigin, dict[int, list[bytes]]] = {}
-        self._initializers: dict[GraphOrigin, list[Chunk]] = {}
+        self._initializers: dict[GraphOrigin, list[bytes | Carried]] = {}
         self._values: dict[tuple[GraphOrigin, int], dict[str, bytes]] = {}
 
     def top(self, source: Source, number: int) -> list[bytes]:
@@ -58,7 +58,7 @@ class Origins:
         if place.node is None:
             number = MODEL_FUNCTIONS if place.function else MODEL_GRAPH
             return self.top(origin.source, number)[place.index]
-        attributes = by_number(wire.payload_of(self.node(place.node)))[NODE_ATTRIBUTE]
+        attributes = by_number(wire.payload_of(joined([self.node(place.node)])))[NODE_ATTRIBUTE]
         return by_number(wire.payload_of(attributes[place.attribute]))[place.number][place.index]
 
     def fields(self, origin: GraphOrigin, number: int) -> list[bytes]:
@@ -67,15 +67,25 @@ class Origins:
             self._fields[origin] = by_number(self.buffer(origin))
         return self._fields[origin].get(number, [])
 
-    def node(self, came: NodeOrigin) -> bytes:
-        """Returns a node's field."""
+    def node(self, came: NodeOrigin) -> bytes | NodePayload:
+        """Returns a node's field, or what carries it."""
+        if came.home.place.is_main and (payload := came.home.source.nodes.get(came.ordinal)) is not None:
+            return payload
         kinds = FUNCTION if came.home.place.function else GRAPH
         return self.fields(came.home, kinds.node)[came.ordinal]
 
-    def initializers(self, origin: GraphOrigin) -> list[Chunk]:
+    def nodes(self, origin: GraphOrigin) -> list[Chunk]:
+        """Returns a graph's or function's nodes, those with large tensors as what carries them."""
+        chunks: list[Chunk] = list(self.fields(origin, (FUNCTION if origin.place.function else GRAPH).node))
+        if origin.place.is_main:
+            for ordinal, payload in origin.source.nodes.items():
+                chunks[ordinal] = payload
+        return chunks
+
+    def initializers(self, origin: GraphOrigin) -> list[bytes | Carried]:
         """Returns a graph's initializers, the large ones as what carries them."""
         if origin not in self._initializers:
-            chunks: list[Chunk] = list(self.fields(origin, GRAPH_INITIALIZER))
+            chunks: list[bytes | Carried] = [*self.fields(origin, GRAPH_INITIALIZER)]
             if origin.place.is_main:
                 tensors = origin.source.proto.graph.initializer
                 for ordinal, payload in origin.source.payloads.items():

@@ -228,6 +228,12 @@ def _place_weights(model: ir.Model, source: Source) -> None:
     for ordinal, payload in source.payloads.items():
         header = initializers[ordinal]
         model.graph.initializers[header.name].const_value = _tensor(header, payload)
+    if source.nodes:
+        for ordinal, (node, proto) in enumerate(zip(model.graph, source.proto.graph.node, strict=True)):
+            for index, payload in source.nodes[ordinal].tensors.items() if ordinal in source.nodes else ():
+                attribute = node.attributes[proto.attribute[index].name]
+                tensor = _tensor(proto.attribute[index].t, payload)
+                node.attributes.add(ir.AttrTensor(attribute.name, tensor, doc_string=attribute.doc_string))
     if source.folder is not None and b"location" in source.light:
         for graph in [model.graph, *(function.graph for function in model.functions.values())]:
             ir.external_data.set_base_dir(graph, source.folder)

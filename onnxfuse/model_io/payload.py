@@ -24,6 +24,7 @@ __all__ = [
     "NUMPY_DTYPES",
     "Data",
     "Descriptor",
+    "NodePayload",
     "Payload",
     "Span",
     "TensorData",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 # Field numbers of onnx.proto.
+GRAPH_NODE: Final = 1
 GRAPH_INITIALIZER: Final = 5
 TENSOR_RAW_DATA: Final = 9
 
@@ -150,12 +152,13 @@ Data = Span | TensorData
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """A large initializer of the main graph.
+    """A large tensor: an initializer of the main graph, or the value of one of its Constant nodes.
 
     Attributes:
         header: The serialized TensorProto without its raw data.
         data: The raw data, where it lies.
-        field: The whole field of the graph as it came, where it came in a buffer.
+        field: The whole field as it came, where it came in a buffer. Both GraphProto and AttributeProto hold such a tensor
+            in their field 5.
     """
 
     header: bytes
@@ -201,3 +204,31 @@ class Payload:
         if isinstance(self.data, TensorData) and self.data.values is not None:
             return self.data.values()
         return np.frombuffer(self.data.view(), dtype=dtype).reshape(tuple(header.dims))
+
+
+@dataclass(frozen=True, eq=False)
+class NodePayload:
+    """A node of the main graph with large tensors in its attributes.
+
+    Attributes:
+        header: Its field without the tensors' data.
+        field: Its field as it came.
+        tensors: The tensors, by the ordinal of the attribute.
+    """
+
+    header: bytes
+    field: Span
+    tensors: Mapping[int, Payload]
+
+    @property
+    def size(self) -> int:
+        """Length of the whole field, in bytes."""
+        return self.field.size
+
+    def pieces(self) -> Iterator[Data]:
+        """Yields the whole field."""
+        yield self.field
+
+    def joined(self) -> bytes:
+        """Returns the whole field."""
+        return bytes(self.field.view())

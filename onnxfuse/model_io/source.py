@@ -23,28 +23,22 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxfuse.errors import ModelError
 from onnxfuse.model_io import wire
 from onnxfuse.model_io.check import check_structure
+from onnxfuse.model_io.cut import light_graph
 from onnxfuse.model_io.payload import (
-    ELEMENT_BITS,
-    GRAPH_INITIALIZER,
     LARGE,
-    TENSOR_RAW_DATA,
     Descriptor,
+    NodePayload,
     Payload,
     Span,
     TensorData,
     data_bytes,
 )
-from onnxfuse.model_io.wire import Buffer, Field
+from onnxfuse.model_io.wire import Buffer
 
 __all__ = ["MODEL_GRAPH", "Source"]
 
-# Field numbers of onnx.proto that this module cuts at.
+# Field number of onnx.proto.
 MODEL_GRAPH: Final = 7
-TENSOR_DATA_TYPE: Final = 2
-TENSOR_DATA_LOCATION: Final = 14
-
-# How much of a mapped file may stay in memory while its tensors' headers are looked up.
-RESIDENT: Final = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +48,7 @@ class Source:
     Attributes:
         light: The serialized ModelProto without the data of large initializers.
         payloads: The main graph's large initializers, by their ordinal among its initializers.
+        nodes: The main graph's nodes with large tensors in their attributes (Constant), by their ordinal among its nodes.
         original: The whole serialized model as it came, where it came as a file or as bytes.
         path: The file it came from.
         folder: Where its external data lies, if that is known.
@@ -61,6 +56,7 @@ class Source:
 
     light: bytes
     payloads: Mapping[int, Payload] = field(default_factory=dict)
+    nodes: Mapping[int, NodePayload] = field(default_factory=dict)
     original: Span | None = None
     path: Path | None = None
     folder: Path | None = None
@@ -110,18 +106,17 @@ class Source:
         if len(graphs) != 1:
             # Protobuf would merge several graphs, but no model is written so: whatever it is, it is not an ONNX model.
             raise ModelError(f"not an ONNX model: it has {'several graphs' if graphs else 'no graph'}")
-        payloads: dict[int, Payload] = {}
-        graph = _light_graph(whole, graphs[0], payloads, mapped)
+        graph = light_graph(whole, graphs[0], mapped)
         folder = None if path is None else path.absolute().parent
-        if not payloads:
+        if not graph.payloads and not graph.nodes:
             return cls(bytes(buffer), original=whole, path=path, folder=folder)
         parts: list[Buffer | bytes] = []
         for entry in top:
             if entry is graphs[0]:
-                parts += [wire.length_delimited_header(MODEL_GRAPH, len(graph)), graph]
+                parts += [wire.length_delimited_header(MODEL_GRAPH, sum(map(len, graph.parts))), *graph.parts]
             else:
                 parts.append(buffer[entry.start : entry.end])
-        return cls(b"".join(parts), payloads, original=whole, path=path, folder=folder)
+        return cls(b"".join(parts), graph.payloads, graph.nodes, original=whole, path=path, folder=folder)
 
     @classmethod
     def from_message(cls, model: onnx.ModelProto) -> Source:
@@ -183,6 +178,14 @@ class Source:
                 "pip install --upgrade onnx"
             )
         check_structure(self.proto, {ordinal: payload.data.size for ordinal, payload in self.payloads.items()})
+        for node in self.nodes.values():
+            for payload in node.tensors.values():
+                header = onnx.TensorProto.FromString(payload.header)
+                if payload.data.size != data_bytes(header.data_type, header.dims):
+                    raise ModelError(
+                        f"constant {header.name!r}: it has {payload.data.size} bytes of data, which do not fit its shape "
+                        f"{list(header.dims)}"
+                    )
 
     @cached_property
     def bytes_of_weights(self) -> int:
@@ -212,52 +215,3 @@ def _copy_fields(message: Message, into: Message, *, leave_out: str) -> None:
             getattr(into, descriptor.name).CopyFrom(value)
         else:
             setattr(into, descriptor.name, value)
-
-
-def _light_graph(whole: Span, graph: Field, payloads: dict[int, Payload], mapped: mmap.mmap | None) -> bytes:
-    """Returns the graph's payload without the large initializers' data, and notes where that is."""
-    buffer = whole.source
-    parts: list[bytes] = []
-    ordinal = 0
-    kept = graph.payload  # everything before this position is in `parts`
-    dropped = 0
-    for entry in wire.fields(buffer, graph.payload, graph.end):
-        if mapped is not None and entry.start - dropped > RESIDENT:
-            # A file of very many tensors is touched on every page: those that were read need not stay.
-            mapped.madvise(mmap.MADV_DONTNEED)
-            dropped = entry.start
-        if entry.number != GRAPH_INITIALIZER or entry.wire != wire.LENGTH_DELIMITED:
-            continue
-        if entry.end - entry.payload > LARGE and (payload := _cut_tensor(whole, entry)) is not None:
-            payloads[ordinal] = payload
-            parts += [bytes(buffer[kept : entry.start]), wire.field_bytes(GRAPH_INITIALIZER, payload.header)]
-            kept = entry.end
-        ordinal += 1
-    if not payloads:
-        return b""
-    parts.append(bytes(buffer[kept : graph.end]))
-    return b"".join(parts)
-
-
-def _cut_tensor(whole: Span, tensor: Field) -> Payload | None:
-    """Splits an initializer into its header and its data; None where it has no large raw data."""
-    buffer = whole.source
-    numbers = {TENSOR_DATA_TYPE: 0, TENSOR_DATA_LOCATION: 0}
-    raw = None
-    header: list[Buffer] = []
-    for entry in wire.fields(buffer, tensor.payload, tensor.end):
-        if entry.number == TENSOR_RAW_DATA and entry.wire == wire.LENGTH_DELIMITED:
-            raw = entry
-            continue
-        if entry.number in numbers and entry.wire == wire.VARINT:
-            numbers[entry.number], _ = wire.read_varint(buffer, entry.payload, entry.end)
-        header.append(buffer[entry.start : entry.end])
-    if raw is None or raw.end - raw.payload <= LARGE or numbers[TENSOR_DATA_TYPE] not in ELEMENT_BITS:
-        return None
-    if numbers[TENSOR_DATA_LOCATION] == onnx.TensorProto.EXTERNAL:
-        return None
-    return Payload(
-        b"".join(header),
-        Span(buffer, raw.payload, raw.end, whole.file),
-        Span(buffer, tensor.start, tensor.end, whole.file),
-    )

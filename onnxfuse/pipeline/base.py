@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def format_options(instance: Any) -> str:
 def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Enum):
+        value = value.value
     text = str(value)
     plain = text != "" and all(character.isalnum() or character in "_-.+:/" for character in text)
     return text if plain else _quoted(text)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onnxfuse.errors import PassError, VerificationError
+from onnxfuse.errors import PassError, UsageError, VerificationError
 from onnxfuse.model_io import ModelLike, Opened, open_model
 from onnxfuse.pipeline.base import Pass, RewritePass
 from onnxfuse.pipeline.pipeline import Pipeline, PipelineLike, Repeat
@@ -33,6 +33,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
 
 DEFAULT_BUDGET = 60.0
+# What Python's timers take on every platform.
+LONGEST_BUDGET = 1e9
 
 
 class VerifyLevel(StrEnum):
@@ -108,6 +110,8 @@ class PassManager:
         from onnxfuse.verification.model import check_models
 
         progress = self.progress
+        if progress is not None:
+            progress("whole model", 0, 1)
         return check_models(
             evaluable_before(opened),
             evaluable_of(opened.working_model(), opened),
@@ -226,10 +230,23 @@ def apply(
     """
     pipeline = Pipeline.of(passes).without(skip)
     opened = open_model(model)
-    manager = PassManager(pipeline, VerifyLevel(verify), exclude, dims, input_data, budget, progress)
+    manager = PassManager(pipeline, _level(verify), exclude, dims, input_data, _budget(budget), progress)
     report = manager.run(opened)
     raise_on_failure(report)
     return Result(opened.result() if report.modified else opened.unchanged(), report)
+
+
+def _level(level: VerifyLevel | str) -> VerifyLevel:
+    try:
+        return VerifyLevel(level)
+    except ValueError as error:
+        raise UsageError(f"verify={level!r}: one of {', '.join(VerifyLevel)} is expected") from error
+
+
+def _budget(seconds: float) -> float:
+    if not 0 < seconds <= LONGEST_BUDGET:
+        raise UsageError(f"budget={seconds!r}: a number of seconds above 0 and at most {LONGEST_BUDGET:g} is expected")
+    return seconds
 
 
 def raise_on_failure(report: Report) -> None:
@@ -276,6 +293,8 @@ def verify(
     """
     from onnxfuse.verification.model import check_models
 
+    if seed < 0:
+        raise UsageError(f"seed={seed}: a number from 0 on is expected")
     return check_models(
         evaluable_before(open_model(a)),
         evaluable_before(open_model(b)),
@@ -283,7 +302,7 @@ def verify(
         dims=dims,
         data=input_data,
         seed=seed,
-        budget_s=budget,
+        budget_s=None if budget is None else _budget(budget),
         progress=progress,
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -225,19 +226,81 @@ class _Parser:
         return UsageError(f"the pipeline {self.text!r} cannot be read at character {self.at + 1}: {what}")
 
 
-def _options_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
-    return {f.name.replace("_", "-"): f for f in dataclasses.fields(kind) if f.init and f.repr}
+@dataclass(frozen=True)
+class _Option:
+    """An option of a pass.
+
+    Attributes:
+        field: The name of the dataclass's field.
+        kind: The type of its values.
+        required: Whether it has no default.
+    """
+
+    field: str
+    kind: type[Any]
+    required: bool
+
+    def read(self, text: str, where: str) -> Any:
+        """Reads a value.
+
+        Raises:
+            UsageError: The text is no value of this type.
+        """
+        kind = self.kind
+        if issubclass(kind, Enum):
+            for item in kind:
+                if str(item.value) == text:
+                    return item
+            values = ", ".join(str(item.value) for item in kind)
+            raise UsageError(f"{where} is one of {values}, not {text!r}")
+        try:
+            return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError) as error:
+            wanted = {bool: "true or false", int: "an int"}.get(kind, f"a {kind.__name__}")
+            raise UsageError(f"{where} is {wanted}, not {text!r}") from error
 
 
-def _construct(
-    name: str, make: Callable[..., Any], known: dict[str, dataclasses.Field[Any]], options: dict[str, str]
-) -> Any:
+_BOOLEANS: Final = {"true": True, "false": False}
+_PLAIN: Final[dict[str, type[Any]]] = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+def _options_of(kind: type) -> dict[str, _Option]:
+    return {
+        field.name.replace("_", "-"): _Option(
+            field.name,
+            _type_of(field, kind),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(kind)
+        if field.init and field.repr
+    }
+
+
+def _type_of(field: dataclasses.Field[Any], kind: type) -> type[Any]:
+    """Returns the type of an option: that of its default, or what its annotation says where it has none."""
+    if field.default is not dataclasses.MISSING and field.default is not None:
+        return type(field.default)
+    name = str(field.type).split("|")[0].strip()
+    if name in _PLAIN:
+        return _PLAIN[name]
+    # An annotation is text; it names something in the module of the class, or of one that it derives from.
+    for base in kind.__mro__:
+        found = getattr(sys.modules.get(base.__module__), name, None)
+        if isinstance(found, type):
+            return found
+    return str
+
+
+def _construct(name: str, make: Callable[..., Any], known: dict[str, _Option], options: dict[str, str]) -> Any:
     given = {}
     for option, text in options.items():
         if option not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{name} has no option {option!r}: {has}")
-        given[known[option].name] = _read_value(text, known[option], f"{name}{{{option}}}")
+        given[known[option].field] = known[option].read(text, f"{name}{{{option}}}")
+    for option, said in known.items():
+        if said.required and said.field not in given:
+            raise UsageError(f"{name} needs the option {option}: {name}{{{option}=...}}")
     try:
         return make(**given)
     except (TypeError, ValueError) as error:
@@ -251,28 +314,4 @@ def option_names(kind: type) -> list[str]:
 
 def has_required_options(kind: type) -> bool:
     """Says whether a pass cannot be made without being told an option."""
-    return any(
-        option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING
-        for option in _options_of(kind).values()
-    )
-
-
-_BOOLEANS: Final = {"true": True, "false": False}
-
-
-def _read_value(text: str, option: dataclasses.Field[Any], where: str) -> Any:
-    """Reads a value as the option's default has it, or where there is none as its annotation says."""
-    kind: type[Any] = {"int": int, "float": float, "bool": bool}.get(str(option.type).split("|")[0].strip(), str)
-    if option.default is not dataclasses.MISSING and option.default is not None:
-        kind = type(option.default)
-    try:
-        if kind is bool:
-            return _BOOLEANS[text.lower()]
-        if issubclass(kind, Enum):
-            return kind(text)
-        return kind(text)
-    except (ValueError, KeyError) as error:
-        wanted = "true or false" if kind is bool else f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"
-        if issubclass(kind, Enum):
-            wanted = "one of " + ", ".join(str(item.value) for item in kind)
-        raise UsageError(f"{where} is {wanted}, not {text!r}") from error
+    return any(option.required for option in _options_of(kind).values())

@@ -86,6 +86,8 @@ def pass_class(name: str) -> type[Pass]:
         raise unknown(name)
     if not (isinstance(found, type) and issubclass(found, Pass)):
         raise UsageError(f"{found!r}, which is registered as the pass {name!r}, is not a subclass of onnxfuse.Pass")
+    if found.name != name:
+        raise UsageError(f"the pass {name!r} calls itself {found.name!r}: both names must be the same")
     return found
 
 

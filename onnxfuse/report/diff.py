@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from onnxfuse.model_io import Opened
+    from onnxfuse.model_io.payload import NodePayload
 
 __all__ = ["ModelDiff", "compare", "dim_text", "nodes_of", "type_text"]
 
@@ -73,6 +75,7 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
     before, after = a.source.proto, b.source.proto
     counts, other = facts_of(a).ops, facts_of(b).ops
     nodes, nodes_after = dict(_nodes(before)), dict(_nodes(after))
+    large, large_after = _large(a, nodes), _large(b, nodes_after)
     return ModelDiff(
         model=(*_model(before, after), *_order(list(nodes), list(nodes_after))),
         interface=tuple(_interface(before.graph, after.graph)),
@@ -86,7 +89,8 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
         changed=tuple(
             f"{key} ({node.op_type}): {what}"
             for key, node in nodes.items()
-            if key in nodes_after and (what := _node(node, nodes_after[key]))
+            if key in nodes_after
+            and (what := _node(_whole(node, large.get(key)), _whole(nodes_after[key], large_after.get(key))))
         ),
         initializers=tuple(_initializers(a, b)),
     )
@@ -119,6 +123,21 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
                 stack.extend(
                     (f"{key}/{attribute.name}[{index}]/", graph.node) for index, graph in enumerate(attribute.graphs)
                 )
+
+
+def _large(opened: Opened, nodes: Iterable[str]) -> dict[str, NodePayload]:
+    """Returns the nodes (Constants) of which the parsed model leaves the data of large tensors where it lies."""
+    source = opened.source
+    assert source is not None  # noqa: S101 - compare() looked
+    # The main graph's nodes come first, in their order.
+    main = islice(nodes, len(source.proto.graph.node))
+    return {key: source.nodes[ordinal] for ordinal, key in enumerate(main) if ordinal in source.nodes}
+
+
+def _whole(node: onnx.NodeProto, payload: NodePayload | None) -> onnx.NodeProto:
+    from onnxfuse.model_io.wire import payload_of
+
+    return node if payload is None else type(node).FromString(payload_of(payload.joined()))
 
 
 def _node(a: onnx.NodeProto, b: onnx.NodeProto) -> str:

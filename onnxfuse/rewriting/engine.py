@@ -202,10 +202,12 @@ class Engine:
         return ()
 
     def _guard(self, match: Match) -> None:
+        if not match.outputs:
+            raise Decline("nothing reads what the region computes", None)
         for node in match.nodes:
             if is_opaque(node):
                 raise Decline("the node carries an attribute that onnx_ir cannot hold", node)
-            if node.name and node.name in self.excluded:
+            if node_label(node) in self.excluded:
                 raise Decline("the node is left out by --except", node)
 
     def _builder(self, match: Match) -> Builder:

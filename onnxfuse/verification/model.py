@@ -103,6 +103,13 @@ def check_models(
     if differences:
         outputs = tuple(_interface_verdict(name, differences) for name in names)
         return Verdict(Status.DIFFERENT, outputs, tuple(differences), tuple(notes), seconds=time.monotonic() - started)
+    stripped = _without_data(a) or _without_data(b)
+    if stripped:
+        why = (
+            f"the model carries no weights ({stripped}, for one): python -m onnxfuse.testing fill gives it random ones"
+        )
+        outputs = tuple(OutputVerdict(name, Status.NOT_RUN, why) for name in names)
+        return Verdict(Status.NOT_RUN, outputs, notes=tuple(notes), not_run=(why,), seconds=time.monotonic() - started)
     check = _Check(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
     try:
         check.run(_sets_of(check, data, dims, seed))
@@ -512,6 +519,17 @@ class _Check:
 
 
 # ---- without running anything
+
+
+def _without_data(model: EvalModel) -> str | None:
+    """The name of an initializer whose data was taken out of the model; None if all have theirs."""
+    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+    for tensor in model.proto.graph.initializer:
+        if tensor.name in model.weights or 0 in tensor.dims or tensor.external_data:
+            continue
+        if not any(len(getattr(tensor, field)) for field in fields):
+            return tensor.name
+    return None
 
 
 def _custom_domains(model: onnx.ModelProto) -> set[str]:

@@ -81,7 +81,7 @@ class RegionVerifier:
         key = signature(built, border)
         if key not in self._known:
             self._known[key] = self._compare(region, built)
-        return self._known[key]
+        return _named(self._known[key], built)
 
     def _compare(self, region: Region, built: Built) -> Evidence:
         moves = not built.reads_shapes and all(_moves_data(node, region) for node in (*region.before, *region.after))
@@ -240,7 +240,6 @@ def _plain(item: Any) -> Any:
 
 
 def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Mapping[str, Any]) -> Evidence:
-    shapes = ", ".join(f"{name} {list(shape)}" for name, shape in binding.items())
     details = {
         "shapes": {name: list(shape) for name, shape in binding.items()},
         "inputs": {
@@ -250,7 +249,20 @@ def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Ma
         },
         "difference": difference,
     }
-    return Evidence(REJECTED, f"the replacement differs at {shapes or 'no input'}: {difference}", details=details)
+    return Evidence(REJECTED, difference, details=details)
+
+
+def _named(evidence: Evidence, built: Built) -> Evidence:
+    """Returns evidence in the names of the model: what was found on a region holds for every one of its signature."""
+    if not evidence.details:
+        return evidence
+    names = {name: str(value.name) for name, value in built.inputs.items()}
+    details = {
+        key: {names[name]: item for name, item in found.items()} if isinstance(found, dict) else found
+        for key, found in evidence.details.items()
+    }
+    shapes = ", ".join(f"{name} {shape}" for name, shape in details["shapes"].items())
+    return Evidence(REJECTED, f"the replacement differs at {shapes or 'no input'}: {evidence.text}", details=details)
 
 
 # ---------------------------------------------------------------------------------------------------- inputs

@@ -66,5 +66,7 @@ def make_prints(target: str) -> list[str]:
     need("make", make is not None)
     assert make is not None
     argv = [make, "--always-make", "--just-print", target, "VENV=venv"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    # These tests may be run by make: what it hands to the makes below it would change what is printed.
+    environment = {name: text for name, text in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()

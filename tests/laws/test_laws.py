@@ -223,6 +223,19 @@ def test_value_that_something_else_reads_is_respected(examples: list[Seed], read
             assert not apply(seed, result.model).report.modified
 
 
+def test_what_no_one_reads_is_in_no_ones_way(examples: list[Seed]) -> None:
+    for seed in examples:
+        times = len(apply(seed, seed.before).report.applied)
+        model = variations.with_unused_copy(seed.before)
+        onnx.checker.check_model(model, full_check=True)
+        result = apply(seed, model)
+
+        assert len(result.report.applied) >= times
+        onnx.checker.check_model(result.model, full_check=True)
+        assert_within_class(seed, model, result.model)
+        assert not apply(seed, result.model).report.modified
+
+
 @pytest.mark.parametrize("inside", ["branches", "loop"])
 def test_fires_in_a_body_as_it_does_outside(examples: list[Seed], inside: str) -> None:
     for seed in examples:

@@ -15,6 +15,7 @@ __all__ = [
     "read_in_branch",
     "returned",
     "with_custom_neighbours",
+    "with_unused_copy",
     "within_branches",
     "within_function",
     "within_loop",
@@ -129,6 +130,19 @@ def with_custom_neighbours(model: onnx.ModelProto) -> onnx.ModelProto:
         info = result.graph.value_info.add(name=f"{called}.raw", type=value.type, doc_string=f"{called}, raw")
         info.metadata_props.add(key="seen", value="yes")
         result.graph.output.add(name=called, type=value.type, doc_string=f"the {called} one")
+    return result
+
+
+def with_unused_copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the model with all its nodes twice, the second time for nothing: no one reads what they compute."""
+    result = _copy(model)
+    copy = _body(model, "unused.")
+    result.graph.node.extend(copy.node)
+    result.graph.initializer.extend(copy.initializer)
+    if result.ir_version < 4:
+        result.graph.input.extend(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in copy.initializer
+        )
     return result
 
 

@@ -207,6 +207,23 @@ def test_two_of_one_value_are_both_outputs() -> None:
     assert set(report.renamed_values) == {"relu"}
 
 
+def test_one_that_no_one_reads_is_in_no_ones_way() -> None:
+    before = parse(
+        f"""{HEADER} g (float[N] x) => (float[N] y) <int64[2] pads = {{0, 0}}, int64[2] one = {{1, 1}}> {{
+            a = Relu(x)
+            padded = Pad(a, pads)
+            y = Neg(padded)
+            unused = Pad(a, pads)
+            neither = Pad(a, one)
+        }}"""
+    )
+    model, report = onnxfuse.apply(before, "remove-pad", verify="region")
+
+    assert "padded" in {name for applied in report.applied for name, _ in applied.removed}
+    assert report.rejected == ()
+    assert_same_results(before, model)
+
+
 def test_pads_in_a_row_all_go() -> None:
     model, report = onnxfuse.apply(
         parse(

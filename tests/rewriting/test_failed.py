@@ -246,3 +246,12 @@ def test_region_given_in_any_order_stays_in_order() -> None:
 
     onnx.checker.check_model(run.model, full_check=True)
     assert run.ops == ["Relu", "Sub"] or run.one.failed
+
+
+def test_region_that_no_one_reads_does_not_fail() -> None:
+    text = "g (float[N] x) => (float[N] y) { y = Relu(x) [unused] a = Neg(x) [at] b = Neg(a) }"
+    run = rewrite(text, Replace("Neg", lambda match, _: [match.inputs[0]], pair))
+
+    assert run.one.failed == ()
+    assert run.one.rejected == ()
+    onnx.checker.check_model(run.model, full_check=True)

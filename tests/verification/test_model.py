@@ -569,7 +569,7 @@ def test_a_loop_that_does_not_end_is_stopped_without_a_budget(monkeypatch: pytes
     ends = NEVER.replace("9223372036854775807", "3")
     second = quick(ends, NEVER)
     assert second.status is Status.NOT_RUN
-    assert "the second model on normal 0: the run took longer than 0.05 s" in second.not_run[0]
+    assert "the second model on normal 0: the run took longer than" in second.not_run[0]
 
 
 def test_intermediates_that_do_not_fit_are_not_exposed_and_it_is_said() -> None:
