@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnxfuse.rewriting.engine import Names
-    from onnxfuse.verification.model import EvalModel
+    from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.region import RegionVerifier
 
 __all__ = ["PassManager", "Progress", "Result", "VerifyLevel", "apply", "verify"]
@@ -313,7 +313,7 @@ def evaluable_before(opened: Opened) -> EvalModel:
         return evaluable_of(opened.given, opened)
     from onnxfuse.model_io.emit import evaluable
     from onnxfuse.model_io.emitted import emit_source
-    from onnxfuse.verification.model import EvalModel
+    from onnxfuse.verification.eval_model import EvalModel
 
     return EvalModel(*evaluable(emit_source(opened.source), _folder(opened.path)))
 
@@ -322,7 +322,7 @@ def evaluable_of(model: ir.Model, opened: Opened) -> EvalModel:
     """Returns an `onnx_ir.Model` for a runtime."""
     from onnxfuse.model_io.emit import emit, evaluable
     from onnxfuse.model_io.origin import graph_origin
-    from onnxfuse.verification.model import EvalModel
+    from onnxfuse.verification.eval_model import EvalModel
 
     origin = graph_origin(model.graph)
     path = opened.path or (origin.source.path if origin is not None and origin.source is not None else None)

@@ -7,59 +7,37 @@ Results that differ in bits may be rounding. What cannot be rounding is told dif
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from onnxfuse.errors import UsageError
-from onnxfuse.verification.compare import Difference, compare_values, is_float
+from onnxfuse.verification.compare import Difference, compare_values
+from onnxfuse.verification.eval_model import EvalModel, custom_domains, identical, is_own_fault, without_data
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import (
-    Binding,
-    Family,
     InputError,
-    InputSpec,
-    bind,
-    draw,
-    free_inputs,
-    ladder_draws,
 )
 from onnxfuse.verification.interface import compare_interface
 from onnxfuse.verification.memory import intermediate_bytes, measured_bytes
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
 __all__ = ["EvalModel", "check_models"]
 
-Feeds = Mapping[str, Any]
 Progress = Callable[[str, int, int], None]
 
-SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
-DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 ROUNDING_SHARE: Final = 1e-2
 """Rounding before a discrete operator (Round, ArgMax, a comparison) moves elements by whole steps, but only a few."""
 
 
 LOOP_LIMIT_S: Final = 2.0
 """A Loop may never end on extreme inputs: one that ended before gets so many seconds, or 20 times what it took."""
-
-
-@dataclass(frozen=True)
-class EvalModel:
-    """A model to run.
-
-    Attributes:
-        proto: The light model: initializers in `weights` have only a header in it.
-        weights: The payloads of those, by name.
-    """
-
-    proto: onnx.ModelProto
-    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def check_models(
@@ -96,134 +74,26 @@ def check_models(
     """
     started = time.monotonic()
     names = [value.name for value in a.proto.graph.output]
-    if _identical(a, b):
+    if identical(a, b):
         same = tuple(OutputVerdict(name, Status.EQUIVALENT) for name in names)
         return Verdict(Status.EQUIVALENT, same, notes=("the files are identical",), seconds=time.monotonic() - started)
     differences, notes = compare_interface(a.proto, b.proto)
     if differences:
         outputs = tuple(_interface_verdict(name, differences) for name in names)
         return Verdict(Status.DIFFERENT, outputs, tuple(differences), tuple(notes), seconds=time.monotonic() - started)
-    stripped = _without_data(a) or _without_data(b)
+    stripped = without_data(a) or without_data(b)
     if stripped:
         why = (
             f"the model carries no weights ({stripped}, for one): python -m onnxfuse.testing fill gives it random ones"
         )
         outputs = tuple(OutputVerdict(name, Status.NOT_RUN, why) for name in names)
         return Verdict(Status.NOT_RUN, outputs, notes=tuple(notes), not_run=(why,), seconds=time.monotonic() - started)
-    check = _Check(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
+    check = ModelCheck(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
     try:
-        check.run(_sets_of(check, data, dims, seed))
-    except _StopError as stop:
+        check.run(sets_of(check, data, dims, seed))
+    except StopError as stop:
         check.stopped = str(stop)
     return check.verdict()
-
-
-class _StopError(Exception):
-    """Nothing more can be compared; the message says why."""
-
-
-class _CutError(Exception):
-    """The budget is used up."""
-
-
-@dataclass(frozen=True)
-class _InputSet:
-    """One set of inputs: `normal` where nothing extreme is in it, so that only rounding may differ."""
-
-    label: str
-    normal: bool
-    make: Callable[[], Feeds]
-
-
-# ---- which inputs
-
-
-def _sets_of(check: _Check, data: Sequence[Feeds] | None, dims: Mapping[str, int] | None, seed: int) -> list[_InputSet]:
-    """The user's input sets, or a plan of drawn ones at the smallest binding at which the first model runs."""
-    specs = free_inputs(check.a.proto)
-    required = [spec for spec in specs if not spec.overridable]
-    if data is not None:
-        return [_user_set(index, feeds, specs) for index, feeds in enumerate(data)]
-    binding = _smallest_binding(check, specs, dims, seed)
-    first = f" at {binding}" if binding.sizes else ""
-
-    def planned(chosen: list[InputSpec], at: Binding, counts: Mapping[Family, int], suffix: str) -> Iterator[_InputSet]:
-        for family, count in counts.items():
-            for index in range(count):
-                label = f"{family} {index}{suffix}"
-                yield _InputSet(
-                    label,
-                    family == "normal",
-                    lambda f=family, i=index: draw(chosen, at, f, i, seed),  # type: ignore[misc]
-                )
-
-    if not check.full:
-        return list(planned(required, binding, {"normal": 1}, first))
-    # Without inputs there is only one input set.
-    counts: dict[Family, int] = {"normal": 3, "ladder": ladder_draws(required, binding)} if required else {"normal": 1}
-    sets = list(planned(required, binding, counts, first))
-    done = [binding]
-    for sizes in (DISTINCT_SIZES, DISTINCT_SIZES[::-1]):
-        other = bind(specs, user=dims, sizes=sizes)
-        if other not in done:
-            done.append(other)
-            sets += planned(required, other, {"normal": 1, "ladder": 2}, f" at {other}")
-    if len(required) < len(specs):
-        counts = {"normal": 1, "ladder": ladder_draws(specs, binding)}
-        sets += planned(specs, binding, counts, f"{first} with replaced defaults")
-    return sets
-
-
-def _user_set(index: int, feeds: Feeds, specs: Sequence[InputSpec]) -> _InputSet:
-    known = {spec.name for spec in specs}
-    missing = [spec.name for spec in specs if not spec.overridable and spec.name not in feeds]
-    unknown = [name for name in feeds if name not in known]
-    if missing or unknown:
-        what = f"has nothing for input {missing[0]}" if missing else f"has {unknown[0]}, which is no input"
-        raise UsageError(
-            f"input set {index} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
-        )
-    return _InputSet(f"data {index}", True, lambda: dict(feeds))
-
-
-def _smallest_binding(check: _Check, specs: list[InputSpec], dims: Mapping[str, int] | None, seed: int) -> Binding:
-    """The smallest binding at which the first model runs and no float output is empty; its results are kept."""
-    required = [spec for spec in specs if not spec.overridable]
-    empty: tuple[Binding, Feeds, list[Any]] | None = None
-    tried: list[Binding] = []
-    reason = ""
-    for size in SIZES:
-        binding = bind(specs, user=dims, sizes=(size,))
-        if binding in tried:
-            break
-        tried.append(binding)
-        try:
-            feeds = draw(required, binding, "normal", 0, seed)
-            results = check.run_first(feeds)
-        except InputError as error:
-            raise _StopError(str(error)) from error
-        except _CutError:
-            raise _StopError(
-                f"the first model did not finish one run at {binding or 'its sizes'} {check.within}"
-            ) from None
-        except EvaluationTimeoutError as error:
-            reason = str(error)
-            break
-        except EvaluationError as error:
-            reason = str(error)
-            continue
-        if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
-            check.keep(feeds, results)
-            return binding
-        empty = empty or (binding, feeds, results)
-    if empty is None:
-        at = f" at {tried[0]}" if tried[0].sizes else ""
-        if len(tried) > 1:
-            at = f" with its symbolic dims ({', '.join(tried[0].sizes)}) at any size tried from 1 to {SIZES[-1]}"
-        raise _StopError(f"the first model does not run{at}: {reason}")
-    check.notes.append("at every size that was tried, some float output is empty")
-    check.keep(*empty[1:])
-    return empty[0]
 
 
 # ---- running both
@@ -257,7 +127,7 @@ class _Tally:
 
 
 @dataclass
-class _Check:
+class ModelCheck:
     """One comparison, as it goes on."""
 
     a: EvalModel
@@ -297,19 +167,19 @@ class _Check:
             return limit
         left = self.started + self.budget_s - time.monotonic()
         if left <= 0:
-            raise _CutError
+            raise CutError
         return left if limit is None else min(left, limit)
 
     def _raise_if_cut(self) -> None:
         if self.budget_s is not None and time.monotonic() >= self.started + self.budget_s:
-            raise _CutError
+            raise CutError
 
     def keep(self, feeds: Feeds, results: list[Any]) -> None:
         """Keeps a run of the first model for the first input set, which is the same."""
         self._kept = (feeds, results)
 
     def run_first(self, feeds: Feeds) -> list[Any]:
-        """Runs the first model; raises `EvaluationError`, or `_CutError` where the time is up."""
+        """Runs the first model; raises `EvaluationError`, or `CutError` where the time is up."""
         first = self._prepared(feeds)
         started = time.monotonic()
         results = self._timed(first, feeds)
@@ -323,13 +193,13 @@ class _Check:
             self._raise_if_cut()
             raise
 
-    def run(self, sets: Sequence[_InputSet]) -> None:
+    def run(self, sets: Sequence[InputSet]) -> None:
         """Compares the models on every input set, as long as there is time and an output that is not different yet."""
         first_drop = ""
         for done, inputs in enumerate(sets):
             try:
                 self._compare(inputs, last=done + 1 == len(sets))
-            except _CutError:
+            except CutError:
                 self.not_run.append(f"{len(sets) - done} of {len(sets)} input sets were not finished {self.within}")
                 break
             except (EvaluationError, InputError) as error:
@@ -344,9 +214,9 @@ class _Check:
                 f"{self.dropped} input sets dropped, since the first model does not run on them: {first_drop}"
             )
             if not self.draws:
-                raise _StopError(f"the first model runs on no input set: {first_drop}")
+                raise StopError(f"the first model runs on no input set: {first_drop}")
 
-    def _compare(self, inputs: _InputSet, *, last: bool) -> None:
+    def _compare(self, inputs: InputSet, *, last: bool) -> None:
         """Runs both models on one input set; raises `EvaluationError` only where the first one does not run."""
         if self._kept is not None:
             (feeds, before), self._kept = self._kept, None
@@ -378,7 +248,7 @@ class _Check:
             found = OutputVerdict(tally.name, Status.DIFFERENT, f"value: {why}", draw=label)
             tally.different = tally.different or found
 
-    def _judge(self, tally: _Tally, x: Any, y: Any, inputs: _InputSet, varies: bool) -> None:
+    def _judge(self, tally: _Tally, x: Any, y: Any, inputs: InputSet, varies: bool) -> None:
         """Compares one output on one input set."""
         random = tally.name in self._facts[0].random
         if varies and tally.name in self._facts[1].random:
@@ -446,25 +316,25 @@ class _Check:
         try:
             first = load(self.a, "reference" if traps else None)
         except EvaluationError as error:
-            raise _StopError(f"the first model cannot be loaded: {error}") from error
+            raise StopError(f"the first model cannot be loaded: {error}") from error
         self.backend = first.backend
         try:
             self._second = load(self.b, "reference" if self.backend == "reference" else None)
             if self._second.backend != self.backend:
                 reason = self._second.why_not_onnxruntime or ""
-                if _is_own_fault(self.a.proto, self.b.proto, reason):
+                if is_own_fault(self.a.proto, self.b.proto, reason):
                     raise EvaluationError(f"onnxruntime, which loads the first one, says: {reason}")
                 self._remark(f"onnxruntime does not load the second model: {reason}")
                 first = load(self.a, "reference")
                 self.backend = first.backend
         except EvaluationError as error:
-            if _custom_domains(self.b.proto) - _custom_domains(self.a.proto):
-                raise _StopError(f"the second model cannot be loaded: {error}") from error
+            if custom_domains(self.b.proto) - custom_domains(self.a.proto):
+                raise StopError(f"the second model cannot be loaded: {error}") from error
             self._second = None
             self._second_fails = str(error)
             return first
         if self._second.backend != self.backend:
-            raise _StopError("no backend loads both models")
+            raise StopError("no backend loads both models")
         if first.why_not_onnxruntime and not traps:
             self._remark(f"run by the reference evaluator: {first.why_not_onnxruntime}")
         return first
@@ -519,50 +389,6 @@ class _Check:
 
 
 # ---- without running anything
-
-
-def _without_data(model: EvalModel) -> str | None:
-    """The name of an initializer whose data was taken out of the model; None if all have theirs."""
-    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-    for tensor in model.proto.graph.initializer:
-        if tensor.name in model.weights or 0 in tensor.dims or tensor.external_data:
-            continue
-        if not any(len(getattr(tensor, field)) for field in fields):
-            return tensor.name
-    return None
-
-
-def _custom_domains(model: onnx.ModelProto) -> set[str]:
-    """The domains of the main graph's operators that only a runtime can know."""
-    known = {"", "ai.onnx"} | {function.domain for function in model.functions}
-    return {node.domain for node in model.graph.node} - known
-
-
-def _is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
-    """Whether the second model is to blame that onnxruntime loads only the first: it needs nothing newer or rarer."""
-    versions = [{(entry.domain, entry.version) for entry in model.opset_import} for model in (a, b)]
-    newer = b.ir_version > a.ir_version or not versions[1] <= versions[0]
-    return not newer and "Could not find an implementation" not in reason
-
-
-def _identical(a: EvalModel, b: EvalModel) -> bool:
-    """Whether two models are the same bytes."""
-    if a.weights.keys() != b.weights.keys():
-        return False
-    if a.proto is not b.proto:
-        size = a.proto.ByteSize()
-        if size != b.proto.ByteSize() or size >= 1 << 31:
-            return False
-        if a.proto.SerializeToString(deterministic=True) != b.proto.SerializeToString(deterministic=True):
-            return False
-    return all(_same_array(array, b.weights[name]) for name, array in a.weights.items())
-
-
-def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    same_memory = a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides
-    return a is b or same_memory or bool(np.array_equal(a, b))
 
 
 def _interface_verdict(name: str, differences: Sequence[str]) -> OutputVerdict:

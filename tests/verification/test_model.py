@@ -9,9 +9,10 @@ import onnx.parser
 import pytest
 
 from onnxfuse.errors import UsageError
+from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import Evaluator
 from onnxfuse.verification.interface import compare_interface
-from onnxfuse.verification.model import EvalModel, check_models
+from onnxfuse.verification.model import check_models
 from onnxfuse.verification.verdict import Status, Verdict
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'

@@ -1,0 +1,71 @@
+"""A model as it is run, and what can be said of one or two without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["EvalModel", "custom_domains", "identical", "is_own_fault", "without_data"]
+
+
+@dataclass(frozen=True)
+class EvalModel:
+    """A model to run.
+
+    Attributes:
+        proto: The light model: initializers in `weights` have only a header in it.
+        weights: The payloads of those, by name.
+    """
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def without_data(model: EvalModel) -> str | None:
+    """The name of an initializer whose data was taken out of the model; None if all have theirs."""
+    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+    for tensor in model.proto.graph.initializer:
+        if tensor.name in model.weights or 0 in tensor.dims or tensor.external_data:
+            continue
+        if not any(len(getattr(tensor, field)) for field in fields):
+            return tensor.name
+    return None
+
+
+def custom_domains(model: onnx.ModelProto) -> set[str]:
+    """The domains of the main graph's operators that only a runtime can know."""
+    known = {"", "ai.onnx"} | {function.domain for function in model.functions}
+    return {node.domain for node in model.graph.node} - known
+
+
+def is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
+    """Whether the second model is to blame that onnxruntime loads only the first: it needs nothing newer or rarer."""
+    versions = [{(entry.domain, entry.version) for entry in model.opset_import} for model in (a, b)]
+    newer = b.ir_version > a.ir_version or not versions[1] <= versions[0]
+    return not newer and "Could not find an implementation" not in reason
+
+
+def identical(a: EvalModel, b: EvalModel) -> bool:
+    """Whether two models are the same bytes."""
+    if a.weights.keys() != b.weights.keys():
+        return False
+    if a.proto is not b.proto:
+        size = a.proto.ByteSize()
+        if size != b.proto.ByteSize() or size >= 1 << 31:
+            return False
+        if a.proto.SerializeToString(deterministic=True) != b.proto.SerializeToString(deterministic=True):
+            return False
+    return all(_same_array(array, b.weights[name]) for name, array in a.weights.items())
+
+
+def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    same_memory = a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides
+    return a is b or same_memory or bool(np.array_equal(a, b))
