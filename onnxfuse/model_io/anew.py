@@ -169,7 +169,8 @@ def _tensor_message(tensor: ir.TensorProtocol, name: str | None) -> onnx.TensorP
             message.metadata_props.add(key=key, value=text)
     else:
         message = ir.serde.serialize_tensor(tensor)
-    message.name = name or ""
+    if message.name != (name or ""):
+        message.name = name or ""
     return message
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import onnx_ir as ir
 
+from onnxfuse.errors import ModelError
 from onnxfuse.model_io import anew, wire
 from onnxfuse.model_io.emit_values import ValueWriter
 from onnxfuse.model_io.emitted import Carried, Chunk, emit_source, joined
@@ -145,6 +146,10 @@ class GraphWriter:
 
     def _node(self, node: ir.Node, number: int) -> Chunk:
         came, now = node_origin(node), node_state(node)
+        if (came is None or now.inputs != came.state.inputs) and any(
+            value is not None and value.name is None for value in node.inputs
+        ):
+            raise ModelError(f"node {node.name!r} ({node.op_type}) reads a value that has no name: it cannot be written")
         if came is None:
             parts = {n: anew.node_fields(now, n) for n in range(1, 11) if n != NODE_ATTRIBUTE}
             parts[2] = anew.node_fields(now._replace(outputs=_without_trailing_empty(now.outputs)), 2)

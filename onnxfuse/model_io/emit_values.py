@@ -10,9 +10,9 @@ from typing import Final
 import onnx_ir as ir
 
 from onnxfuse.model_io import anew, wire
-from onnxfuse.model_io.lookup import Origins, name_of
+from onnxfuse.model_io.lookup import Origins
 from onnxfuse.model_io.origin import GraphOrigin, graph_origin, node_origin
-from onnxfuse.model_io.state import NOTHING_SAID, ValueState, annotation, value_state
+from onnxfuse.model_io.state import NOTHING_SAID, ValueState, annotation, value_state, value_texts
 
 __all__ = ["ValueWriter"]
 
@@ -125,12 +125,12 @@ class ValueWriter:
 
     def border(self, values: Iterable[ir.Value], number: int) -> list[bytes]:
         """Returns the declarations of the graph's inputs or outputs."""
-        fields = self.origins.fields(self.origin, number) if self.origin is not None else []
+        named = self.origins.named(self.origin, number) if self.origin is not None else []
         out = []
         for index, value in enumerate(values):
             # By place first: a graph may list one output twice.
-            same = index < len(fields) and name_of(fields[index]) == value.name
-            out.append(self._field(value, number, fields[index] if same else None))
+            name, field = named[index] if index < len(named) else ("", b"")
+            out.append(self._field(value, number, field if name == value.name else None))
         return out
 
     # ------------------------------------------------------------------ value_info
@@ -147,15 +147,19 @@ class ValueWriter:
         """
         declared = set()
         elsewhere = dict(self._of_functions(functions))
-        for field in self.origins.fields(self.origin, number) if self.origin is not None else []:
-            name = name_of(field)
+        for name, field in self.origins.named(self.origin, number) if self.origin is not None else []:
+            assert self.origin is not None  # noqa: S101 - else there are no fields
             declared.add(name)
-            value = self.values.get(name)
-            if value is not None:
-                if value_state(value) != NOTHING_SAID or self._then(value) == NOTHING_SAID:
-                    yield self._field(value, number, field)
-            elif self.origin is not None and name not in self.origin.names and elsewhere.get(name, True):
+            value, was_value = self.values.get(name), name in self.origin.names
+            if value is None:
+                if not was_value and elsewhere.get(name, True):
+                    yield field
+                continue
+            now = value_state(self._as_written(value))
+            if was_value and now == self.origin.values.get(name, NOTHING_SAID):
                 yield field
+            elif now != NOTHING_SAID:
+                yield self._field(value, number, field if was_value else None)
         if not self.is_function or self.ir_version >= FUNCTION_VALUE_INFO_IR:
             for value in self._undeclared(declared):
                 yield self._field(value, number)
@@ -169,18 +173,19 @@ class ValueWriter:
             border = {*self.graph.inputs, *self.graph.outputs}
             values = [value for value in values if value not in border]
         for value in values:
+            if not value.name or value.name in declared:
+                continue
             now = value_state(value)
-            if not value.name or value.name in declared or now == NOTHING_SAID:
-                continue
-            if now != self._then(value) or self._was_declared(value):
+            if now != NOTHING_SAID and (now != self._then(value) or self._was_declared(value)):
                 yield value
-        for value in self.graph.initializers.values():
-            if value.name in declared or value.is_graph_input() or value.is_graph_output():
+        names = self.origin.names if self.origin is not None else ()
+        for name, value in self.graph.initializers.items():
+            if name in declared or value.is_graph_input() or value.is_graph_output():
                 continue
-            now, then = value_state(value), self._then(value)
             # Its type and shape it says itself.
-            is_new = (now.doc_string, now.metadata) not in ((None, ()), (then.doc_string, then.metadata))
-            if is_new or self._was_declared(value):
+            texts = value_texts(value)
+            is_new = texts != NOTHING_SAID[2:] and texts != self._then(value)[2:]
+            if is_new or (name not in names and self._was_declared(value)):
                 yield value
 
     def _was_declared(self, value: ir.Value) -> bool:
@@ -209,8 +214,7 @@ class ValueWriter:
         annotated = {name: names for name, value in self.values.items() if (names := annotation(value))}
         came = self.origin.annotations if self.origin is not None else {}
         done = set()
-        for field in self.origins.fields(self.origin, number) if self.origin is not None else []:
-            name = name_of(field)
+        for name, field in self.origins.named(self.origin, number) if self.origin is not None else []:
             if name in self.values:
                 done.add(name)
                 now = annotated.get(name, ())

@@ -123,7 +123,10 @@ class Emitted:
         model = onnx.ModelProto.FromString(headers.data())
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for carried in self.carried:
-            tensors[carried.name].ParseFromString(wire.payload_of(carried.joined()))
+            if carried.payload.message is not None:
+                tensors[carried.name].CopyFrom(carried.payload.message)
+            else:
+                tensors[carried.name].raw_data = bytes(carried.payload.data.view())
         return model
 
     def source(self) -> Source:

@@ -39,6 +39,7 @@ class Origins:
         self._buffers: dict[GraphOrigin, Buffer] = {}
         self._fields: dict[GraphOrigin, dict[int, list[bytes]]] = {}
         self._initializers: dict[GraphOrigin, list[bytes | Carried]] = {}
+        self._named: dict[tuple[GraphOrigin, int], list[tuple[str, bytes]]] = {}
         self._values: dict[tuple[GraphOrigin, int], dict[str, bytes]] = {}
 
     def top(self, source: Source, number: int) -> list[bytes]:
@@ -93,12 +94,18 @@ class Origins:
             self._initializers[origin] = chunks
         return self._initializers[origin]
 
+    def named(self, origin: GraphOrigin, number: int) -> list[tuple[str, bytes]]:
+        """Returns the fields of that number with the names that stand in them."""
+        if (origin, number) not in self._named:
+            self._named[origin, number] = [(name_of(data), data) for data in self.fields(origin, number)]
+        return self._named[origin, number]
+
     def value(self, origin: GraphOrigin, name: str, number: int) -> tuple[bytes, int] | None:
         """Returns a field that describes a value, and its number: `number`, where there is one of that kind."""
         kinds = (FUNCTION.value_info,) if origin.place.function else (GRAPH.value_info, GRAPH_OUTPUT, GRAPH_INPUT)
         for kind in sorted(kinds, key=lambda kind: kind != number):
             if (origin, kind) not in self._values:
-                self._values[origin, kind] = {name_of(data): data for data in self.fields(origin, kind)}
+                self._values[origin, kind] = dict(self.named(origin, kind))
             if (data := self._values[origin, kind].get(name)) is not None:
                 return data, kind
         return None
@@ -116,5 +123,9 @@ def by_number(message: bytes | Buffer) -> dict[int, list[bytes]]:
 
 def name_of(field: bytes) -> str:
     """Returns the text that is field 1 of what a field holds: the name of a value, an attribute, an annotated tensor."""
-    texts = by_number(wire.payload_of(field)).get(1)
-    return wire.payload_of(texts[-1]).decode("utf-8", "surrogateescape") if texts else ""
+    message = wire.payload_of(field)
+    name = b""
+    for entry in wire.fields(memoryview(message)):
+        if entry.number == 1 and entry.wire == wire.LENGTH_DELIMITED:
+            name = message[entry.payload : entry.end]
+    return name.decode("utf-8", "surrogateescape")

@@ -159,11 +159,13 @@ class Payload:
         data: The raw data, where it lies.
         field: The whole field as it came, where it came in a buffer. Both GraphProto and AttributeProto hold such a tensor
             in their field 5.
+        message: The caller's message, where it came in one.
     """
 
     header: bytes
     data: Data
     field: Span | None = None
+    message: onnx.TensorProto | None = None
 
     @property
     def size(self) -> int:

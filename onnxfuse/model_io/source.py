@@ -12,11 +12,12 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
 import onnx
+from google.protobuf.descriptor import Descriptor as MessageDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -142,7 +143,7 @@ class Source:
                 twin.CopyFrom(tensor)
             else:
                 _copy_fields(tensor, twin, leave_out="raw_data")
-                payloads[ordinal] = Payload(twin.SerializeToString(), data)
+                payloads[ordinal] = Payload(twin.SerializeToString(), data, message=tensor)
         return cls(skeleton.SerializeToString(), payloads)
 
     @cached_property
@@ -206,12 +207,19 @@ def _data_of(tensor: onnx.TensorProto) -> TensorData | None:
 
 def _copy_fields(message: Message, into: Message, *, leave_out: str) -> None:
     """Copies all fields but one, so that hundreds of megabytes of weights are not copied along only to be dropped."""
-    for descriptor, value in message.ListFields():
-        if descriptor.name == leave_out:
+    # Not by ListFields(): it hands out a copy of every value, of the one that is left out too.
+    for name, repeated, is_message in _fields(message.DESCRIPTOR):
+        if name == leave_out:
             continue
-        if descriptor.is_repeated:
-            getattr(into, descriptor.name).MergeFrom(value)
-        elif descriptor.message_type is not None:
-            getattr(into, descriptor.name).CopyFrom(value)
-        else:
-            setattr(into, descriptor.name, value)
+        if repeated:
+            getattr(into, name).MergeFrom(getattr(message, name))
+        elif message.HasField(name):
+            if is_message:
+                getattr(into, name).CopyFrom(getattr(message, name))
+            else:
+                setattr(into, name, getattr(message, name))
+
+
+@cache
+def _fields(descriptor: MessageDescriptor) -> list[tuple[str, bool, bool]]:
+    return [(field.name, field.is_repeated, field.message_type is not None) for field in descriptor.fields]

@@ -29,6 +29,7 @@ __all__ = [
     "node_state",
     "tensor_state",
     "value_state",
+    "value_texts",
 ]
 
 State = tuple[Any, ...]
@@ -40,6 +41,9 @@ GRAPH_TYPES: Final = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
 
 # Where onnx_ir keeps a GraphProto's quantization_annotation.
 ANNOTATION_KEY: Final = "quant_parameter_tensor_names"
+
+
+NESTED_TYPES: Final = frozenset({ir.SequenceType, ir.OptionalType})
 
 
 class AttributeState(NamedTuple):
@@ -141,11 +145,18 @@ def value_state(value: ir.Value) -> ValueState:
     )
 
 
+def value_texts(value: ir.Value) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+    """Returns the doc string and the metadata of `value`: the last two of its state."""
+    return value.doc_string, _metadata(value)
+
+
 def _type_state(kind: ir.TypeProtocol | None) -> State | None:
     if kind is None:
         return None
-    if isinstance(kind, (ir.SequenceType, ir.OptionalType)):
-        return type(kind), kind.denotation, _type_state(kind.elem_type)
+    # Not by isinstance: onnx_ir's types are protocols, and asking one of these takes microseconds.
+    if type(kind) in NESTED_TYPES:
+        inner: Any = kind.elem_type
+        return type(kind), kind.denotation, _type_state(inner)
     return type(kind), kind.denotation, kind.dtype
 
 
