@@ -88,6 +88,8 @@ def write(
 
 
 def _check_destination(path: Path) -> None:
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r}: is no name of a file: it has a null byte")
     try:
         if not path.parent.is_dir():
             raise UsageError(f"{path}: the folder {path.parent} does not exist")
@@ -96,9 +98,8 @@ def _check_destination(path: Path) -> None:
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             # A rename would put a file in the place of the device or the pipe.
             raise UsageError(f"{path}: is no regular file; name one")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise UsageError(f"{path}: cannot be written: {reason or error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _write_apart(emitted: Emitted, path: Path, staging: Staging, taken: Collection[str], limit: int) -> str:

@@ -79,6 +79,51 @@ WRONG: dict[str, tuple[str, Replace]] = {
             lambda node, facts: facts.region(node) if len(node.inputs) == 3 else None,
         ),
     ),
+    "turns two axes of which something is left only where they are short": (
+        """g (float[N, M] x) => (float[A, B] y) <int64[2] s = {-5, -5}, int64[2] e = {8, 8}> {
+            [at] y = Slice(x, s, e)
+        }""",
+        Replace(
+            "Slice",
+            lambda match, build: [
+                build.op(
+                    "Slice",
+                    match.inputs[0],
+                    build.constant(ints(7, 7)),
+                    build.constant(ints(-6, -6)),
+                    build.constant(ints(0, 1)),
+                    build.constant(ints(-1, -1)),
+                )
+            ],
+            lambda node, facts: facts.region(node) if len(node.inputs) == 3 else None,
+        ),
+    ),
+    "forgets a far end before what moves": (
+        """g (float[N, M] x) => (float[A, B] y) <int64[1] s = {0}, int64[1] e = {100}> {
+            a = Slice(x, s, e)
+            [at] y = Transpose(a)
+        }""",
+        Replace(
+            "Transpose",
+            lambda match, build: [build.op("Transpose", match.inputs[0])],
+            lambda node, facts: (
+                None if (before := facts.producer(node.inputs[0], "Slice")) is None else facts.region(before, node)
+            ),
+        ),
+    ),
+    "forgets a far end before what computes": (
+        """g (float[N, M] x) => (float[A, B] y) <int64[1] s = {0}, int64[1] e = {100}> {
+            a = Slice(x, s, e)
+            [at] y = Relu(a)
+        }""",
+        Replace(
+            "Relu",
+            lambda match, build: [build.op("Relu", match.inputs[0])],
+            lambda node, facts: (
+                None if (before := facts.producer(node.inputs[0], "Slice")) is None else facts.region(before, node)
+            ),
+        ),
+    ),
     "shifts the last of two axes with far ends": (
         """g (float[N, M] x) => (float[A, B] y) <int64[2] s = {0, 0}, int64[2] e = {2500, 2500}> {
             [at] y = Slice(x, s, e)
