@@ -149,7 +149,9 @@ class GraphWriter:
         if (came is None or now.inputs != came.state.inputs) and any(
             value is not None and value.name is None for value in node.inputs
         ):
-            raise ModelError(f"node {node.name!r} ({node.op_type}) reads a value that has no name: it cannot be written")
+            raise ModelError(
+                f"node {node.name!r} ({node.op_type}) reads a value that has no name: it cannot be written"
+            )
         if came is None:
             parts = {n: anew.node_fields(now, n) for n in range(1, 11) if n != NODE_ATTRIBUTE}
             parts[2] = anew.node_fields(now._replace(outputs=_without_trailing_empty(now.outputs)), 2)

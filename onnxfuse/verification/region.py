@@ -27,7 +27,7 @@ from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.region_model import Built, Region, build, signature
-from onnxfuse.verification.sweep import Sweep, plan
+from onnxfuse.verification.sweep import Sweep, far_sizes, plan
 
 __all__ = ["Evidence", "Region", "RegionVerifier"]
 
@@ -128,8 +128,12 @@ class RegionVerifier:
         tried = 0
         for guess in UNKNOWN_RANKS if None in known.values() else (0,):
             sides = _Sides(self, region, built, guess)
-            for sizes in SIZES:
-                binding = _bound({name: _shape(shape, guess) for name, shape in known.items()}, sizes)
+            shapes = {name: _shape(shape, guess) for name, shape in known.items()}
+            bindings = [_bound(shapes, sizes) for sizes in SIZES]
+            for size in far_sizes((*region.before, *region.after), region.contents):
+                # One symbol after the other: all of them at once may be more than memory holds.
+                bindings += [_bound(shapes, (*(2,) * place, size, *(2,) * 8)) for place in range(_symbols(shapes))]
+            for binding in bindings:
                 for feeds in _drawn(built, binding, region):
                     compared = sides.compare(feeds, binding)
                     if isinstance(compared, Evidence):
@@ -324,9 +328,17 @@ def _bound(shapes: Mapping[str, tuple[Dim | None, ...]], sizes: Sequence[int]) -
             elif dim is None:
                 dims.append(next(cycle))
             else:
-                dims.append(given.setdefault(dim, next(cycle)))
+                if dim not in given:
+                    given[dim] = next(cycle)
+                dims.append(given[dim])
         bound[name] = tuple(dims)
     return bound
+
+
+def _symbols(shapes: Mapping[str, tuple[Dim | None, ...]]) -> int:
+    """Returns how many sizes `_bound` takes."""
+    dims = [dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)]
+    return len({dim for dim in dims if dim is not None}) + dims.count(None)
 
 
 def _drawn(built: Built, binding: Mapping[str, tuple[int, ...]], region: Region) -> Iterator[dict[str, Any]]:

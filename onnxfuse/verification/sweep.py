@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from onnxfuse.analysis.shapes import Dim
 
-__all__ = ["MAX_BINDINGS", "Sweep", "plan"]
+__all__ = ["MAX_BINDINGS", "Sweep", "far_sizes", "plan"]
 
 MAX_BINDINGS: Final = 4096
 # A bound at or beyond this is "to the end": it clamps, and says nothing about lengths.
@@ -26,6 +26,11 @@ CLAMPED: Final = 2**31 - 1
 # More elements than this take too much memory (64 MiB a float32 tensor), or in all runs of a sweep too much time.
 MAX_ELEMENTS: Final = 1 << 24
 MAX_SWEPT_ELEMENTS: Final = 1 << 26
+LONGEST_HELD: Final = 1 << 13
+# Sizes for symbols where no method is exact; any number up to SMALL comes to bear on them.
+FEW: Final = ((2, 3, 5, 4, 7, 6), (1, 1, 1), (3, 2, 4, 5, 6, 7), (7, 5, 3), (0, 0, 0))
+SMALL: Final = 2
+MAX_NUMBERS: Final = 64
 # An axis that no node touches: two elements show a swap, and cost little.
 UNTOUCHED: Final = 2
 
@@ -67,7 +72,7 @@ def plan(
         one, other = (_reach(side, len(shape), contents) for side in (before, after))
         if one is not None and other is not None:
             return _per_axis(name, shape, one, [a.joined(b) for a, b in zip(one, other, strict=True)])
-    return _few(shapes)
+    return _few(shapes, far_sizes(nodes, contents))
 
 
 def _per_axis(name: str, shape: tuple[Dim | None, ...], before: Sequence[_Reach], reaches: Sequence[_Reach]) -> Sweep:
@@ -116,11 +121,13 @@ class _Reach:
         bound: The length from which on nothing new happens; 0 for an axis that nothing touches.
         period: The product of the steps.
         constants: The numbers that lengths are compared with, scaled by the steps before them.
+        parts: For each node its numbers, and its step, 0 for a Pad, which adds its numbers to the length.
     """
 
     bound: int = 0
     period: int = 1
     constants: tuple[int, ...] = ()
+    parts: tuple[tuple[tuple[int, ...], int], ...] = ()
 
     def joined(self, other: _Reach) -> _Reach:
         """Returns the reach of both sides together."""
@@ -128,8 +135,18 @@ class _Reach:
         return _Reach(self.bound + other.bound, period, (*self.constants, *other.constants))
 
     def held(self) -> int:
-        """Returns a length at which something is selected, if ever, whatever is cut off from either side."""
+        """Returns a length at which several elements are selected, or one, if there is any up to the bound."""
+        lengths = range(1, min(self.bound, LONGEST_HELD) + 1)
+        for enough in (UNTOUCHED, 1):
+            for length in lengths:
+                if self._selected(length) >= enough:
+                    return length
         return sum(self.constants) + UNTOUCHED * self.period
+
+    def _selected(self, length: int) -> int:
+        for numbers, step in self.parts:
+            length = len(range(length)[numbers[0] : numbers[1] : step]) if step else length + sum(numbers)
+        return length
 
     def telling(self, most: int) -> list[int]:
         """Returns the lengths that tell most, where all are too many: the shortest, and those around the constants."""
@@ -159,6 +176,7 @@ def _reach(nodes: Sequence[ir.Node], rank: int, contents: Contents) -> list[_Rea
             near = sum(abs(number) for number in numbers if abs(number) < CLAMPED)
             reach = reaches[axis]
             reach.bound += (near + abs(step) + 2) * reach.period
+            reach.parts += ((numbers, step if node.op_type == "Slice" else 0),)
             reach.constants += tuple(abs(number) * reach.period for number in numbers if abs(number) < CLAMPED)
             reach.period *= max(abs(step), 1)
     return reaches
@@ -206,21 +224,34 @@ def _numbers(node: ir.Node, index: int, attribute: str, contents: Contents) -> l
     return None if array is None else [int(number) for number in np.asarray(array).ravel()]
 
 
-def _few(shapes: Mapping[str, tuple[Dim | None, ...]]) -> Sweep:
-    """Static shapes decide; for others, a few sizes, equal symbols equal."""
+def far_sizes(nodes: Sequence[ir.Node], contents: Contents) -> list[int]:
+    """Returns sizes at which the integers in a region come to bear: beyond the largest of them, and beyond each sum of two."""
+    numbers: set[int] = set()
+    for node in nodes:
+        for value in node.inputs:
+            array = contents(value)
+            if array is not None and array.dtype.kind in "iu" and array.size <= MAX_NUMBERS:
+                numbers.update(abs(int(number)) for number in array.ravel())
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.INTS and attribute.ref_attr_name is None:
+                numbers.update(abs(int(number)) for number in attribute.as_ints())
+    far = max((number for number in numbers if number < LONGEST_HELD), default=0)
+    return [far + 3, 2 * far + 3] if far > SMALL else []
+
+
+def _few(shapes: Mapping[str, tuple[Dim | None, ...]], far: Sequence[int]) -> Sweep:
+    """Static shapes decide; for others, a few sizes, equal symbols equal, and one symbol after the other far out."""
     symbols = list(dict.fromkeys(dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)))
     if not symbols:
         return Sweep([{name: tuple(_ints(shape)) for name, shape in shapes.items()}], exhaustive=True)
-    bindings = []
-    for sizes in ((2, 3, 5, 4, 7, 6), (1, 1, 1), (3, 2, 4, 5, 6, 7), (7, 5, 3), (0, 0, 0)):
-        given = dict(zip(symbols, itertools.cycle(sizes), strict=False))
-        bindings.append(
-            {
-                name: tuple(dim if isinstance(dim, int) else given[dim] for dim in shape)
-                for name, shape in shapes.items()
-            }
-        )
-    return Sweep(bindings, exhaustive=False)
+    near = [dict(zip(symbols, itertools.cycle(sizes), strict=False)) for sizes in FEW]
+    given = near + [{**near[0], symbol: size} for symbol in symbols for size in far]
+    bindings = [
+        {name: tuple(dim if isinstance(dim, int) else sizes[dim] for dim in shape) for name, shape in shapes.items()}
+        for sizes in given
+    ]
+    small = [binding for binding in bindings if sum(map(math.prod, binding.values())) <= MAX_ELEMENTS]
+    return Sweep(small, exhaustive=False)
 
 
 def _ints(shape: tuple[Dim | None, ...]) -> Iterator[int]:
