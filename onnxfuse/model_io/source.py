@@ -126,6 +126,8 @@ class Source:
         Raises:
             ModelError: It cannot be serialized.
         """
+        if not model.HasField("graph"):
+            raise ModelError("not an ONNX model: it has no graph")
         if len(UnknownFieldSet(model)) or len(UnknownFieldSet(model.graph)):
             # They would be lost where fields are copied one by one.
             try:

@@ -49,7 +49,10 @@ def branch(model: Model) -> onnx.GraphProto:
 BROKEN: list[tuple[Callable[[Model], object], str]] = [
     # names
     (lambda m: add(m, node("Neg", ["nowhere"], ["n"])), "node 'n' (Neg) reads 'nowhere', which nothing defines"),
-    (lambda m: add(m, node("Neg", ["x"], ["relu"])), "the graph: 'relu' is defined twice, the second time as output of"),
+    (
+        lambda m: add(m, node("Neg", ["x"], ["relu"])),
+        "the graph: 'relu' is defined twice, the second time as output of",
+    ),
     (lambda m: add(m, node("Split", ["x"], ["p", "p"])), "'p' is defined twice"),
     (lambda m: add(m, node("Neg", ["x"], ["small"])), "'small' is defined twice"),
     (lambda m: m.graph.input.add(name="x"), "the graph: input 'x' is defined twice"),
@@ -67,7 +70,10 @@ BROKEN: list[tuple[Callable[[Model], object], str]] = [
         "node 'node_Relu_relu' (Relu) has the attribute 'extra' twice",
     ),
     # order
-    (swap_nodes, "reads 'relu' before node 'node_Relu_relu' (Relu) computes it: the nodes are not in topological order"),
+    (
+        swap_nodes,
+        "reads 'relu' before node 'node_Relu_relu' (Relu) computes it: the nodes are not in topological order",
+    ),
     (
         lambda m: add(m, node("Add", ["x", "q"], ["p"]), node("Neg", ["p"], ["q"])),
         "node 'p' (Add) reads 'q' before node 'q' (Neg) computes it: the nodes are not in topological order, or form a cycle",

@@ -149,7 +149,9 @@ def test_main_graph_can_become_a_branch_with_its_weights() -> None:
     main = load(chain()).graph
     x = main.inputs.pop()
     flag = ir.Value(name="flag", type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([]))
-    node = ir.node("If", [flag], attributes={"then_branch": main, "else_branch": main.clone(allow_outer_scope_values=True)})
+    node = ir.node(
+        "If", [flag], attributes={"then_branch": main, "else_branch": main.clone(allow_outer_scope_values=True)}
+    )
     node.outputs[0].name = "result"
     graph = ir.Graph([flag, x], [node.outputs[0]], nodes=[node], name="outer", opset_imports={"": 17})
 
@@ -350,7 +352,9 @@ def test_runtime_gets_weights_as_views_and_the_rest_in_the_model() -> None:
     def more(model: onnx.ModelProto) -> None:
         constant = numpy_helper.from_array(np.ones(2048, np.float32))
         model.graph.node.append(helper.make_node("Constant", [], ["c"], value=constant))
-        model.graph.initializer.append(numpy_helper.from_array(np.ones(4096, helper.tensor_dtype_to_np_dtype(22)), "int4"))
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.ones(4096, helper.tensor_dtype_to_np_dtype(22)), "int4")
+        )
 
     data = edited(chain(), more).SerializeToString()
 

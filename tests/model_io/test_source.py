@@ -93,7 +93,8 @@ def test_empty_bytes_are_told() -> None:
 
 
 def test_message_without_a_model_is_told() -> None:
-    assert complaint(onnx.ModelProto()) == "not an ONNX model: it states no IR version"
+    assert complaint(onnx.ModelProto(ir_version=8)) == "not an ONNX model: it has no graph"
+    assert complaint(onnx.ModelProto(graph=onnx.GraphProto())) == "not an ONNX model: it states no IR version"
 
 
 def test_texts_outside_utf8_are_told_where_they_are_names_and_carried_where_they_are_not() -> None:
@@ -199,7 +200,10 @@ def test_constant_whose_data_does_not_fit_its_shape_is_told() -> None:
     "change",
     [
         lambda m: m.graph.initializer[0].ClearField("raw_data"),  # a tensor whose weights were taken out
-        lambda m: m.graph.initializer[0].dims.__setitem__(slice(None), [0, 32]) or m.graph.initializer[0].ClearField("raw_data"),
+        lambda m: (
+            m.graph.initializer[0].dims.__setitem__(slice(None), [0, 32])
+            or m.graph.initializer[0].ClearField("raw_data")
+        ),
     ],
 )
 def test_tensor_without_data_is_read(change: Callable[[onnx.ModelProto], object]) -> None:

@@ -20,7 +20,9 @@ def test_fields_cover_the_message() -> None:
     data = everything().SerializeToString()
 
     assert b"".join(cut(data)) == data
-    assert [data[entry.payload : entry.end] for entry in wire.fields(memoryview(data)) if entry.number == 2] == [b"tests"]
+    assert [data[entry.payload : entry.end] for entry in wire.fields(memoryview(data)) if entry.number == 2] == [
+        b"tests"
+    ]
 
 
 @given(st.integers(0, 2**64 - 1))

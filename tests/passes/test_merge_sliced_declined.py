@@ -207,6 +207,7 @@ def test_other_nodes_are_no_part_of_a_chain(op: str) -> None:
         (("N", 3, "H", "W"), dict.fromkeys((2, 3), (300, MAX, 1))),
         (("N", "M"), dict.fromkeys(range(2), (0, 100_000, 1))),
         (("N", "M"), dict.fromkeys(range(2), (0, I32_MAX - 1, 1))),
+        ((0, "N", "M"), dict.fromkeys((1, 2), (0, I32_MAX - 1, 3))),
         ((1, 3, 20_000, 20_000), dict.fromkeys((2, 3), (300, MAX, 1))),
         ((2_000_000_000,), {0: (1, MAX, 1)}),
     ],
