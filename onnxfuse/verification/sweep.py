@@ -86,7 +86,7 @@ def _per_axis(name: str, shape: tuple[Dim | None, ...], before: Sequence[_Reach]
     ]
     swept = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int) and reaches[axis].bound]
     if not swept:
-        return Sweep([{name: tuple(held)}] if math.prod(held) <= MAX_ELEMENTS else [], exhaustive=True)
+        return Sweep([{name: tuple(held)}] if _elements(held) <= MAX_ELEMENTS else [], exhaustive=True)
     lengths = [range(reaches[axis].bound + 1) for axis in swept]
     exhaustive = sum(map(len, lengths)) <= MAX_BINDINGS
     share = MAX_BINDINGS // len(swept)
@@ -94,8 +94,8 @@ def _per_axis(name: str, shape: tuple[Dim | None, ...], before: Sequence[_Reach]
     for axis, every in zip(swept, lengths, strict=True):
         for length in every if exhaustive else reaches[axis].telling(share):
             binding = (*held[:axis], length, *held[axis + 1 :])
-            elements += math.prod(binding)
-            if math.prod(binding) > MAX_ELEMENTS or elements > MAX_SWEPT_ELEMENTS:
+            elements += _elements(binding)
+            if _elements(binding) > MAX_ELEMENTS or elements > MAX_SWEPT_ELEMENTS:
                 exhaustive = False
                 break
             bindings.append({name: binding})
@@ -250,8 +250,13 @@ def _few(shapes: Mapping[str, tuple[Dim | None, ...]], far: Sequence[int]) -> Sw
         {name: tuple(dim if isinstance(dim, int) else sizes[dim] for dim in shape) for name, shape in shapes.items()}
         for sizes in given
     ]
-    small = [binding for binding in bindings if sum(map(math.prod, binding.values())) <= MAX_ELEMENTS]
+    small = [binding for binding in bindings if sum(map(_elements, binding.values())) <= MAX_ELEMENTS]
     return Sweep(small, exhaustive=False)
+
+
+def _elements(shape: Sequence[int]) -> int:
+    # An empty tensor costs nothing, but numpy refuses one whose other dims multiply to more than memory.
+    return math.prod(max(dim, 1) for dim in shape)
 
 
 def _ints(shape: tuple[Dim | None, ...]) -> Iterator[int]:
