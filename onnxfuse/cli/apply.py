@@ -50,6 +50,9 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="let no rewrite touch the node of this name (repeats)",
     )
+    choosing.add_argument(
+        "--limit", metavar="N", type=int, help="stop after N rewrites: the first ones, the same for every larger N"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="OUT", help="the model to write; - for stdout")
     output.add_argument(
@@ -95,6 +98,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     target = _target(arguments)
+    if arguments.limit is not None and arguments.limit < 0:
+        raise UsageError(f"--limit is a number of rewrites from 0 on, not {arguments.limit}")
     budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
     _note_without_effect(arguments)
     options.quiet_libraries()
@@ -117,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
             input_data=data,
             budget=budget,
             progress=progress,
+            limit=arguments.limit,
         )
         report = manager.run(opened)
     code, why = _answer(report, arguments)

@@ -20,6 +20,7 @@ OPTIONS: Final = {
     "passes": "--passes",
     "skip": "--skip",
     "exclude": "--except",
+    "limit": "--limit",
     "verify": "--verify",
     "dim": "--dim",
     "seed": "--seed",

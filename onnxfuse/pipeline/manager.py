@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-    from onnxfuse.rewriting.engine import Names
+    from onnxfuse.rewriting.engine import Names, OnRegion
     from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.region import RegionVerifier
 
@@ -71,6 +72,9 @@ class PassManager:
         input_data: Input sets for the whole-model check, used instead of drawn ones.
         budget: Seconds for the whole-model check.
         progress: Told how far the run is.
+        limit: How many rewrites to apply at the most; None for all.
+        on_region: Shown every region, before it is replaced or left as it is: see `Engine`.
+        on_pass: Called with every pass that has run and its report, in order.
     """
 
     pipeline: Pipeline
@@ -80,6 +84,9 @@ class PassManager:
     input_data: Sequence[Mapping[str, np.ndarray]] | None = None
     budget: float = DEFAULT_BUDGET
     progress: Progress | None = None
+    limit: int | None = None
+    on_region: OnRegion | None = None
+    on_pass: Callable[[Pass, PassReport], None] | None = None
 
     def run(self, opened: Opened) -> Report:
         """Runs the pipeline on an opened model, whose working copy it changes.
@@ -102,6 +109,7 @@ class PassManager:
             before=before,
             after=facts_of_ir(opened.working_model()) if run.modified else before,
             verdict=verdict,
+            notes=run.notes(),
             seconds=time.perf_counter() - start,
             version=_version(),
         )
@@ -142,13 +150,35 @@ class _Run:
                 for _ in range(member.max_rounds):
                     count = self.members(member.members)
                     applied += count
-                    if not count:
+                    if not count or not self.left:
                         break
             else:
                 report = self._run(member)
                 self.reports.append(report)
+                if self.manager.on_pass is not None:
+                    self.manager.on_pass(member, report)
                 applied += len(report.applied)
         return applied
+
+    @property
+    def left(self) -> float:
+        """How many rewrites may still be applied."""
+        return math.inf if self.manager.limit is None else self.manager.limit - self._applied
+
+    @property
+    def _applied(self) -> int:
+        return sum(len(report.applied) for report in self.reports)
+
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be said of the run."""
+        if self.left:
+            return ()
+        return (f"the {self._limit_text} was reached: no candidate after that was asked",)
+
+    @property
+    def _limit_text(self) -> str:
+        limit = self.manager.limit
+        return f"limit of {limit} rewrite{'s' * (limit != 1)}"
 
     def _run(self, pass_: Pass) -> PassReport:
         label, numerics = str(pass_), str(pass_.numerics)
@@ -156,6 +186,8 @@ class _Run:
             raise PassError(f"{label} is no RewritePass: only rewrite passes can be verified as they are applied")
         if not self.modified and not any(map(self.opened.may_contain, pass_.ops)):
             return PassReport(label, numerics, skipped=f"the model has no {' or '.join(sorted(pass_.ops))}")
+        if not self.left:
+            return PassReport(label, numerics, skipped=f"the {self._limit_text} was reached")
         from onnxfuse.model_io.origin import paused_gc
         from onnxfuse.rewriting.engine import Engine
 
@@ -171,7 +203,9 @@ class _Run:
                 structure=self.manager.verify is not VerifyLevel.OFF,
                 names=self._names,
                 excluded=frozenset(self.manager.exclude),
-                first_index=1 + sum(len(report.applied) for report in self.reports),
+                first_index=1 + self._applied,
+                limit=None if self.manager.limit is None else self.manager.limit - self._applied,
+                on_region=self.manager.on_region,
                 progress=None if progress is None else lambda done, total: progress(label, done, total),
             ).run()
         self.modified = self.modified or bool(report.applied)
@@ -202,6 +236,7 @@ def apply(
     dims: Mapping[str, int] | None = None,
     input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
     budget: float = DEFAULT_BUDGET,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Runs passes over a model; each rewrite is compared with what it replaces before it is put in.
@@ -216,6 +251,7 @@ def apply(
             model.
         input_data: Input sets for the whole-model check, used instead of drawn ones.
         budget: Seconds for the whole-model check; what it cuts is listed as not-run in the verdict.
+        limit: How many rewrites to apply at the most: the first ones, the same for every larger limit. None for all.
         progress: Called with what is being done, how much is done, and how much there is.
 
     Returns:
@@ -230,7 +266,7 @@ def apply(
     """
     pipeline = Pipeline.of(passes).without(skip)
     opened = open_model(model)
-    manager = PassManager(pipeline, _level(verify), exclude, dims, input_data, _budget(budget), progress)
+    manager = PassManager(pipeline, _level(verify), exclude, dims, input_data, _budget(budget), progress, _limit(limit))
     report = manager.run(opened)
     raise_on_failure(report)
     return Result(opened.result() if report.modified else opened.unchanged(), report)
@@ -241,6 +277,12 @@ def _level(level: VerifyLevel | str) -> VerifyLevel:
         return VerifyLevel(level)
     except ValueError as error:
         raise UsageError(f"verify={level!r}: one of {', '.join(VerifyLevel)} is expected") from error
+
+
+def _limit(count: int | None) -> int | None:
+    if count is not None and count < 0:
+        raise UsageError(f"limit={count!r}: a number of rewrites from 0 on is expected")
+    return count
 
 
 def _budget(seconds: float) -> float:

@@ -24,7 +24,10 @@ from onnxfuse.rewriting.match import Decline, Facts, Match, node_label
 from onnxfuse.verification.region import Evidence, RegionVerifier
 from onnxfuse.verification.region_model import Region
 
-__all__ = ["Engine", "Names", "RewriteRule"]
+__all__ = ["Engine", "Names", "OnRegion", "RewriteRule"]
+
+OnRegion = Callable[[int, Region, Evidence], None]
+"""Called with the number of a rewrite, its region, and the evidence."""
 
 # A pass that keeps rewriting after this many rewrites per node it started with is not on its way to a fixpoint.
 REWRITES_PER_NODE = 8
@@ -92,6 +95,9 @@ class Engine:
         names: The run's names.
         excluded: Names of nodes that no rewrite may touch.
         first_index: The number of the first rewrite.
+        limit: How many rewrites to apply at the most; None for all.
+        on_region: Shown every region that is replaced, or that verification said no to, before anything is put in:
+            called with the number that the rewrite has or would have, the region, and the evidence.
         progress: Called with (done, total) now and then.
     """
 
@@ -104,6 +110,8 @@ class Engine:
     names: Names | None = None
     excluded: Collection[str] = ()
     first_index: int = 1
+    limit: int | None = None
+    on_region: OnRegion | None = None
     progress: Callable[[int, int], None] | None = None
     facts: Facts = field(init=False)
 
@@ -118,7 +126,7 @@ class Engine:
         self._verify_seconds = 0.0
 
     def run(self) -> PassReport:
-        """Rewrites until nothing more matches.
+        """Rewrites until nothing more matches, or until the limit is reached: what is left is not asked then.
 
         Raises:
             PassError: The pass does not reach a fixpoint.
@@ -126,10 +134,10 @@ class Engine:
         start = time.perf_counter()
         queue = deque(self._candidates())
         queued = set(queue)
-        limit = REWRITES_PER_NODE * max(len(queue), 8)
+        most = REWRITES_PER_NODE * max(len(queue), 8)
         visited, total = 0, len(queue)
         try:
-            while queue:
+            while queue and len(self._applied) != self.limit:
                 node = queue.popleft()
                 queued.discard(node)
                 if node in self._removed:
@@ -141,9 +149,9 @@ class Engine:
                     if neighbour not in queued and self._is_candidate(neighbour):
                         queued.add(neighbour)
                         queue.append(neighbour)
-                if len(self._applied) > limit:
+                if len(self._applied) > most:
                     raise PassError(
-                        f"{self.label} reaches no fixpoint: {limit} rewrites, the last at {self._applied[-1].at}. "
+                        f"{self.label} reaches no fixpoint: {most} rewrites, the last at {self._applied[-1].at}. "
                         "The pass matches its own output; it needs mending"
                     )
         finally:
@@ -221,14 +229,18 @@ class Engine:
 
     def _commit(self, node: ir.Node, match: Match, builder: Builder, values: list[ir.Value]) -> Sequence[ir.Node]:
         evidence = Evidence("not-run", "verification is off")
+        region = self._region(match, builder, values)
         if self.verifier is not None:
             start = time.perf_counter()
-            evidence = self.verifier.check(self._region(match, builder, values))
+            evidence = self.verifier.check(region)
             self._verify_seconds += time.perf_counter() - start
-            if evidence.grade == "rejected":
-                builder.discard()
-                self._answers[node] = Rejected(self._place(node), evidence.text, evidence.details)
-                return ()
+        index = self.first_index + len(self._applied)
+        if self.on_region is not None:
+            self.on_region(index, region, evidence)
+        if evidence.grade == "rejected":
+            builder.discard()
+            self._answers[node] = Rejected(self._place(node), evidence.text, evidence.details)
+            return ()
         place = self._place(node)
         gone = [(node_label(old), old.op_type) for old in match.nodes]
         inside = [value for old in match.nodes for value in old.outputs]
@@ -240,7 +252,7 @@ class Engine:
         self._splice(graph, match, builder, values, names)
         self._applied.append(
             Applied(
-                index=self.first_index + len(self._applied),
+                index=index,
                 at=place,
                 removed=tuple(gone),
                 added=tuple((node_label(new), new.op_type) for new in builder.nodes),

@@ -152,6 +152,8 @@ class ModelCheck:
         self._exposed: bool | None = None
         self._loop_limit = 5 * LOOP_LIMIT_S
         self._kept: tuple[Feeds, list[Any]] | None = None
+        self._last: Feeds | None = None
+        self._shown: Feeds | None = None
         self._fits: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
         self._facts = (GraphFacts(self.a.proto), GraphFacts(self.b.proto))
 
@@ -205,6 +207,8 @@ class ModelCheck:
             except (EvaluationError, InputError) as error:
                 self.dropped += 1
                 first_drop = first_drop or f"{inputs.label}: {error}"
+            if self._shown is None and any(tally.different for tally in self.tallies):
+                self._shown = self._last
             if self.progress is not None:
                 self.progress(inputs.label, done + 1, len(sets))
             if all(tally.different for tally in self.tallies):
@@ -224,6 +228,7 @@ class ModelCheck:
             feeds = inputs.make()
             before = self.run_first(feeds)
         again = self.run_first(feeds) if self._facts[0].random else before
+        self._last = feeds
         if last:
             self._first = None  # no other run is needed of it: its memory goes before the second model takes its own
         if self._second is None:
@@ -385,6 +390,7 @@ class ModelCheck:
             not_run=tuple(self.not_run),
             backend=self.backend,
             seconds=seconds,
+            inputs=self._shown,
         )
 
 

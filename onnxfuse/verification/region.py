@@ -50,12 +50,14 @@ class Evidence:
         text: What was compared, or what differs, as a sentence.
         max_error: Largest absolute difference seen; 0.0 where all bits were equal.
         details: The inputs and results that show a difference, JSON-able.
+        feeds: Those inputs whole, by their names in `Built`.
     """
 
     grade: str
     text: str
     max_error: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    feeds: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class RegionVerifier:
@@ -253,7 +255,7 @@ def _rejected(difference: str, binding: Mapping[str, tuple[int, ...]], feeds: Ma
         },
         "difference": difference,
     }
-    return Evidence(REJECTED, difference, details=details)
+    return Evidence(REJECTED, difference, details=details, feeds=dict(feeds))
 
 
 def _named(evidence: Evidence, built: Built) -> Evidence:
@@ -266,7 +268,8 @@ def _named(evidence: Evidence, built: Built) -> Evidence:
         for key, found in evidence.details.items()
     }
     shapes = ", ".join(f"{name} {shape}" for name, shape in details["shapes"].items())
-    return Evidence(REJECTED, f"the replacement differs at {shapes or 'no input'}: {evidence.text}", details=details)
+    text = f"the replacement differs at {shapes or 'no input'}: {evidence.text}"
+    return Evidence(REJECTED, text, details=details, feeds=evidence.feeds)
 
 
 # ---------------------------------------------------------------------------------------------------- inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -61,6 +61,8 @@ class Verdict:
         not_run: What was not run, and why.
         backend: `onnxruntime` or `reference`; None where nothing was run.
         seconds: Wall time.
+        inputs: The first input set that shows a difference, by the names of the inputs; None where nothing differs or
+            no input is needed to see it.
     """
 
     status: Status
@@ -72,6 +74,7 @@ class Verdict:
     not_run: tuple[str, ...] = ()
     backend: str | None = None
     seconds: float = 0.0
+    inputs: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def equivalent(self) -> bool:
@@ -93,7 +96,10 @@ class Verdict:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the answer in JSON's own types; NaN and the infinities are the strings `nan`, `inf` and `-inf`."""
+        """Returns the answer in JSON's own types; NaN and the infinities are the strings `nan`, `inf` and `-inf`.
+
+        `inputs` is not part of it.
+        """
         plain: dict[str, Any] = _plain(self)
         return plain
 
@@ -110,4 +116,4 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.repr}

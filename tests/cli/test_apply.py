@@ -495,3 +495,22 @@ def test_json_of_a_wrong_command_line(cli: Cli) -> None:
     done = cli("apply", "no.onnx", "--json", "--nonsense")
     assert done.json["error"]["type"] == "UsageError"
     assert done.json["error"]["exit_code"] == done.code == 2
+
+
+# ---- a limit
+
+
+def test_a_limit_stops_after_so_many_rewrites(cli: Cli, pair: Path) -> None:
+    done = cli("apply", pair, "-o", "out.onnx", "--limit", "0", "--json")
+    assert done.code == 0
+    assert done.json["notes"] == ["the limit of 0 rewrites was reached: no candidate after that was asked"]
+    assert Path("out.onnx").read_bytes() == pair.read_bytes()
+    done = cli("apply", pair, "-o", "out.onnx", "--limit", "1")
+    assert "note: the limit of 1 rewrite was reached: no candidate after that was asked" in done.err.splitlines()
+    assert ops(Path("out.onnx")) == ["Slice"]
+    assert "the limit" not in cli("apply", pair, "-o", "out.onnx", "--limit", "2").err
+
+
+def test_a_limit_below_0_is_a_mistake(cli: Cli, pair: Path) -> None:
+    done = cli("apply", pair, "-o", "out.onnx", "--limit=-1")
+    assert done.error == "--limit is a number of rewrites from 0 on, not -1"
