@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
-from tests.laws.seeds import NAMES, Seed, seeds
+from onnxfuse.pipeline import registry
+from onnxfuse.testing.examples import Example, examples_of
+
+NAMES: Final = tuple(registry.origins())
 
 
 @pytest.fixture(params=NAMES)
@@ -14,6 +19,6 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def examples(name: str) -> list[Seed]:
+def examples(name: str) -> list[Example]:
     """The examples of that pass."""
-    return seeds(name)
+    return examples_of(name)

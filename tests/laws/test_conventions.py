@@ -16,8 +16,10 @@ import pytest
 import onnxfuse.passes
 from onnxfuse import Numerics, Pipeline, RewritePass
 from onnxfuse.pipeline import registry
-from tests.laws.seeds import HEADINGS, NAMES, Seed, sections
+from onnxfuse.testing.examples import Example, sections
 
+HEADINGS = ("What it does", "Why", "Example", "When it declines", "Numerics", "Options", "References")
+NAMES = tuple(registry.origins())
 OURS = [name for name, origin in registry.origins().items() if origin == "onnxfuse"]
 VERBS = frozenset(
     {
@@ -56,15 +58,15 @@ def test_presets_hold_what_exists() -> None:
         assert preset not in NAMES
 
 
-def test_pass_is_a_frozen_dataclass_and_keeps_nothing(examples: list[Seed]) -> None:
-    for seed in examples:
-        pass_: Any = seed.pass_
+def test_pass_is_a_frozen_dataclass_and_keeps_nothing(examples: list[Example]) -> None:
+    for example in examples:
+        pass_: Any = example.pass_
         assert dataclasses.is_dataclass(pass_)
         assert all(option.init for option in dataclasses.fields(pass_))
         assert vars(pass_).keys() == {option.name for option in dataclasses.fields(pass_)}
-        assert hash(pass_) == hash(seed.pass_.__class__(**vars(pass_)))
+        assert hash(pass_) == hash(example.pass_.__class__(**vars(pass_)))
         with pytest.raises(dataclasses.FrozenInstanceError):
-            seed.pass_.anything = 1  # type: ignore[attr-defined]
+            example.pass_.anything = 1  # type: ignore[attr-defined]
 
 
 def test_pass_states_its_numerics_and_its_ops(name: str) -> None:
@@ -76,10 +78,10 @@ def test_pass_states_its_numerics_and_its_ops(name: str) -> None:
     assert kind.ops
 
 
-def test_text_of_a_pass_parses_back(examples: list[Seed]) -> None:
-    for seed in examples:
-        assert Pipeline.parse(str(seed.pass_)).members == (seed.pass_,)
-        assert str(seed.pass_).startswith(seed.pass_.name)
+def test_text_of_a_pass_parses_back(examples: list[Example]) -> None:
+    for example in examples:
+        assert Pipeline.parse(str(example.pass_)).members == (example.pass_,)
+        assert str(example.pass_).startswith(example.pass_.name)
 
 
 def test_docstring_has_the_fixed_headings(name: str) -> None:

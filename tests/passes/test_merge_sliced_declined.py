@@ -14,9 +14,10 @@ import onnxfuse
 from onnxfuse.passes import _slices, merge_sliced
 from onnxfuse.passes._slices import AMBIGUOUS, INEXPRESSIBLE
 from onnxfuse.report.records import Declined, Place
+from onnxfuse.testing.oracle import run, same
 from onnxfuse.verification import region, sweep
 from tests.passes.chains import I32_MAX, MAX, MIN, Parts, chain, cuts_of
-from tests.passes.running import parse, run, same
+from tests.passes.running import parse
 
 NO_SINGLE_SLICE = INEXPRESSIBLE.format(axis=0)
 TOO_LARGE = "the bounds on axis {axis} are too large to prove the merge for every length"

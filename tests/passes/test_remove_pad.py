@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnxfuse
 from onnxfuse.report.records import Declined, Place, Report
+from onnxfuse.testing.oracle import open_session, same
 from tests.passes.chains import ops_of
 from tests.passes.profile import EXAMPLES
-from tests.passes.running import assert_same_results, open_session, parse, same
+from tests.passes.running import assert_same_results, parse
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 MODES = {"constant": 1, "reflect": 1, "edge": 1, "wrap": 19}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxfuse.passes._slices import AMBIGUOUS, CLAMPED, EVERYTHING, INEXPRESSIBLE, Part, compose
+from onnxfuse.testing.oracle import open_session
 from tests.passes.chains import MAX, MIN
 from tests.passes.profile import EXAMPLES
-from tests.passes.running import open_session
 
 LENGTHS = range(41)
 

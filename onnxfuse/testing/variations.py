@@ -11,6 +11,7 @@ from onnx import helper
 __all__ = [
     "CUSTOM_DOMAIN",
     "inner_values",
+    "listing_initializers",
     "read_again",
     "read_in_branch",
     "returned",
@@ -29,6 +30,15 @@ def inner_values(model: onnx.ModelProto) -> list[str]:
     """Returns the values that nodes compute and that are no graph outputs."""
     outputs = {value.name for value in model.graph.output}
     return [name for node in model.graph.node for name in node.output if name and name not in outputs]
+
+
+def listing_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the model as it was written before IR 4: every initializer is an input as well."""
+    old = _copy(model)
+    old.ir_version = 3
+    for tensor in old.graph.initializer:
+        old.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return old
 
 
 def returned(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -117,10 +127,11 @@ def with_custom_neighbours(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the model with custom ops before and after it, and with metadata wherever ONNX has room for it."""
     result = _copy(model)
     result.opset_import.append(helper.make_opsetid(CUSTOM_DOMAIN, 3))
-    result.doc_string, result.producer_name, result.graph.doc_string = "a model", "tests", "a graph"
+    result.doc_string, result.producer_name, result.graph.doc_string = "a model", "laws", "a graph"
     result.metadata_props.add(key="licence", value="none at all")
     result.graph.metadata_props.add(key="graph", value="\N{SNOWMAN}")
-    for value, called in ((_inputs(model)[0], "seen"), (model.graph.output[0], "judged")):
+    seen = [(value, "seen") for value in _inputs(model)[:1]]
+    for value, called in (*seen, (model.graph.output[0], "judged")):
         node = helper.make_node("Look", [value.name], [f"{called}.raw"], domain=CUSTOM_DOMAIN, name=called, depth=3)
         node.doc_string = f"what is {called}"
         node.metadata_props.add(key="namespace", value=f"/{called}")
