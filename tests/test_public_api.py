@@ -127,6 +127,7 @@ def test_signatures() -> None:
         "dims",
         "input_data",
         "seed",
+        "families",
         "budget",
         "progress",
     ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_budget",
+    "add_families",
     "add_input_options",
     "add_json",
     "add_progress",
@@ -66,6 +67,18 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         help="compare on these inputs instead of drawn ones: one array for each input, by name (repeats)",
+    )
+
+
+def add_families(parser: argparse._ActionsContainer) -> None:
+    """Adds `--families`."""
+    parser.add_argument(
+        "--families",
+        metavar="NAME,...",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        help="draw only these families of inputs: normal, ladder (where types end or round), constants (the model's "
+        "own and beside them), unique (a number for every element), ties, special (NaN, infinities, -0), wide, small, "
+        "offset, bindings (more sizes of the symbolic dims); default: all",
     )
 
 

@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("a", metavar="A", type=Path, help="the original")
     parser.add_argument("b", metavar="B", type=Path, help="the model that should do the same")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
+    options.add_families(parser)
     options.add_budget(parser, "stop after this time; what is left is listed as not-run (default: no limit)")
     options.add_input_options(parser)
     options.add_progress(parser)
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             dims=dims,
             input_data=data,
             seed=arguments.seed,
+            families=arguments.families,
             budget=budget,
             progress=progress,
         )

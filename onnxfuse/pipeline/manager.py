@@ -312,6 +312,7 @@ def verify(
     dims: Mapping[str, int] | None = None,
     input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
     seed: int = 0,
+    families: Iterable[str] | None = None,
     budget: float | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
@@ -323,6 +324,8 @@ def verify(
         dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`.
         input_data: Input sets to use instead of drawn ones.
         seed: Of the drawn inputs.
+        families: What the inputs are filled with: of `normal`, `ladder`, `constants`, `unique`, `ties`, `special`,
+            `wide`, `small`, `offset`, and `bindings` for more sizes of the symbolic dims. None for all.
         budget: Seconds after which what is left is listed as not-run; None for no limit.
         progress: Called with what is being done, how much is done, and how much there is.
 
@@ -331,7 +334,7 @@ def verify(
 
     Raises:
         ModelError: One of the models cannot be read.
-        UsageError: `dims` or `input_data` speak of what the model does not have.
+        UsageError: `dims` or `input_data` speak of what the model does not have, or `families` of no family.
     """
     from onnxfuse.verification.model import check_models
 
@@ -344,6 +347,7 @@ def verify(
         dims=dims,
         data=input_data,
         seed=seed,
+        selected=families,
         budget_s=None if budget is None else _budget(budget),
         progress=progress,
     )

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.compare import is_float
+from onnxfuse.verification.draws import Family, Feeds, draw, planned_counts
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
-from onnxfuse.verification.inputs import Binding, Family, InputError, InputSpec, bind, draw, free_inputs, ladder_draws
+from onnxfuse.verification.inputs import Binding, InputError, InputSpec, bind, free_inputs
+from onnxfuse.verification.model_constants import constants_of
 
 if TYPE_CHECKING:
     from onnxfuse.verification.model import ModelCheck
 
-__all__ = ["CutError", "Feeds", "InputSet", "StopError", "sets_of"]
+__all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "StopError", "sets_of"]
 
-Feeds = Mapping[str, Any]
+FAMILY_NAMES: Final = (*get_args(Family), "bindings")
+"""What can be selected; `bindings` are more sizes of the symbolic dims, with a few draws of some families at each."""
 
 SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
 DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
+MORE_BINDINGS: Final = 9
+"""Besides the first."""
+AT_BINDINGS: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1, "ladder": 2, "special": 1}
+REPLACED: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1, "ties": 3, "special": 1}
+"""With the defaults of overridable inputs replaced; of the ladder as many as use it up."""
 
 
 class StopError(Exception):
@@ -34,49 +42,79 @@ class CutError(Exception):
 
 @dataclass(frozen=True)
 class InputSet:
-    """One set of inputs: `normal` where nothing extreme is in it, so that only rounding may differ."""
+    """One set of inputs.
+
+    Attributes:
+        label: Its name in reports.
+        family: What it was drawn from; `data` for the user's own.
+        binding: The sizes of symbolic dims in it; of no dim for the user's own.
+        make: Makes it, each time the same.
+    """
 
     label: str
-    normal: bool
+    family: str
+    binding: Binding
     make: Callable[[], Feeds]
+
+    @property
+    def normal(self) -> bool:
+        """Whether nothing extreme is in it, so that only rounding may differ."""
+        return self.family in ("normal", "data")
 
 
 def sets_of(
-    check: ModelCheck, data: Sequence[Feeds] | None, dims: Mapping[str, int] | None, seed: int
+    check: ModelCheck,
+    data: Sequence[Feeds] | None,
+    dims: Mapping[str, int] | None,
+    seed: int,
+    families: Iterable[str] | None = None,
 ) -> list[InputSet]:
-    """The user's input sets, or a plan of drawn ones at the smallest binding at which the first model runs."""
+    """Plans a comparison: the user's input sets, or drawn ones.
+
+    The quick check has one normal input, at the smallest binding at which the first model runs. The full one begins at
+    dims that differ from each other, where the first model runs on such, and goes on at other bindings; one at which it
+    does not run is dropped as a whole, and noted.
+
+    Args:
+        check: The comparison; it runs the first model.
+        data: The user's own input sets.
+        dims: The user's sizes of symbolic dims; these are never varied.
+        seed: Of the random numbers.
+        families: Names in `FAMILY_NAMES`; None for all.
+
+    Returns:
+        The sets, in the order in which they are run.
+
+    Raises:
+        StopError: If the first model runs at no binding.
+        UsageError: If `data`, `dims` or `families` speak of what is not there.
+    """
+    chosen = _selected(families)
     specs = free_inputs(check.a.proto)
-    required = [spec for spec in specs if not spec.overridable]
     if data is not None:
         return [_user_set(index, feeds, specs) for index, feeds in enumerate(data)]
-    binding = _smallest_binding(check, specs, dims, seed)
-    first = f" at {binding}" if binding.sizes else ""
-
-    def planned(chosen: list[InputSpec], at: Binding, counts: Mapping[Family, int], suffix: str) -> Iterator[InputSet]:
-        for family, count in counts.items():
-            for index in range(count):
-                label = f"{family} {index}{suffix}"
-                yield InputSet(
-                    label,
-                    family == "normal",
-                    lambda f=family, i=index: draw(chosen, at, f, i, seed),  # type: ignore[misc]
-                )
-
     if not check.full:
-        return list(planned(required, binding, {"normal": 1}, first))
-    # Without inputs there is only one input set.
-    counts: dict[Family, int] = {"normal": 3, "ladder": ladder_draws(required, binding)} if required else {"normal": 1}
-    sets = list(planned(required, binding, counts, first))
-    done = [binding]
-    for sizes in (DISTINCT_SIZES, DISTINCT_SIZES[::-1]):
-        other = bind(specs, user=dims, sizes=sizes)
-        if other not in done:
-            done.append(other)
-            sets += planned(required, other, {"normal": 1, "ladder": 2}, f" at {other}")
-    if len(required) < len(specs):
-        counts = {"normal": 1, "ladder": ladder_draws(specs, binding)}
-        sets += planned(specs, binding, counts, f"{first} with replaced defaults")
-    return sets
+        plan = _Plan(check, specs, dims, seed, ("normal",), ())
+        return [*plan.sets(plan.required, plan.first(()), {"normal": 1})]
+    return _Plan(check, specs, dims, seed, chosen, constants_of(check.a.proto)).full()
+
+
+def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
+    if families is None:
+        return FAMILY_NAMES
+    from difflib import get_close_matches
+
+    chosen = tuple(families)
+    for name in chosen:
+        if name not in FAMILY_NAMES:
+            near = get_close_matches(name, FAMILY_NAMES, n=1)
+            raise UsageError(
+                f"no family of inputs is named {name!r}{f': did you mean {near[0]}?' if near else ''}; "
+                f"there are {', '.join(FAMILY_NAMES)}"
+            )
+    if not chosen:
+        raise UsageError(f"no family of inputs is selected; there are {', '.join(FAMILY_NAMES)}")
+    return chosen
 
 
 def _user_set(index: int, feeds: Feeds, specs: Sequence[InputSpec]) -> InputSet:
@@ -88,44 +126,147 @@ def _user_set(index: int, feeds: Feeds, specs: Sequence[InputSpec]) -> InputSet:
         raise UsageError(
             f"input set {index} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
         )
-    return InputSet(f"data {index}", True, lambda: dict(feeds))
+    return InputSet(f"data {index}", "data", Binding({}), lambda: dict(feeds))
 
 
-def _smallest_binding(check: ModelCheck, specs: list[InputSpec], dims: Mapping[str, int] | None, seed: int) -> Binding:
-    """The smallest binding at which the first model runs and no float output is empty; its results are kept."""
-    required = [spec for spec in specs if not spec.overridable]
-    empty: tuple[Binding, Feeds, list[Any]] | None = None
-    tried: list[Binding] = []
-    reason = ""
-    for size in SIZES:
-        binding = bind(specs, user=dims, sizes=(size,))
-        if binding in tried:
-            break
-        tried.append(binding)
-        try:
-            feeds = draw(required, binding, "normal", 0, seed)
-            results = check.run_first(feeds)
-        except InputError as error:
-            raise StopError(str(error)) from error
-        except CutError:
-            raise StopError(
-                f"the first model did not finish one run at {binding or 'its sizes'} {check.within}"
-            ) from None
-        except EvaluationTimeoutError as error:
-            reason = str(error)
-            break
-        except EvaluationError as error:
-            reason = str(error)
-            continue
-        if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
-            check.keep(feeds, results)
-            return binding
-        empty = empty or (binding, feeds, results)
-    if empty is None:
-        at = f" at {tried[0]}" if tried[0].sizes else ""
-        if len(tried) > 1:
-            at = f" with its symbolic dims ({', '.join(tried[0].sizes)}) at any size tried from 1 to {SIZES[-1]}"
-        raise StopError(f"the first model does not run{at}: {reason}")
-    check.notes.append("at every size that was tried, some float output is empty")
-    check.keep(*empty[1:])
-    return empty[0]
+class _Plan:
+    """The drawn sets of one comparison."""
+
+    def __init__(
+        self,
+        check: ModelCheck,
+        specs: list[InputSpec],
+        dims: Mapping[str, int] | None,
+        seed: int,
+        chosen: Sequence[str],
+        constants: tuple[float, ...],
+    ) -> None:
+        self.check = check
+        self.specs = specs
+        self.required = [spec for spec in specs if not spec.overridable]
+        self.dims = dims
+        self.seed = seed
+        self.chosen = chosen
+        self.constants = constants
+        self.tried: list[Binding] = []
+
+    def full(self) -> list[InputSet]:
+        """The plan of the full comparison; what finds most comes first."""
+        first = self.first((DISTINCT_SIZES, DISTINCT_SIZES[::-1]))
+        # Without inputs there is only one input set.
+        counts: dict[Family, int] = {"normal": 1}
+        if self.required:
+            counts = planned_counts(self.required, first, self.constants)
+        sets = [*self.sets(self.required, first, self._of(counts))]
+        early = sum(inputs.family in ("normal", "ladder") for inputs in sets)
+        more = [*self._bindings(first)] if "bindings" in self.chosen else []
+        if len(self.required) < len(self.specs):
+            counts = {**REPLACED, "ladder": planned_counts(self.specs, first)["ladder"]}
+            more += self.sets(self.specs, first, self._of(counts), " with replaced defaults")
+        return [*sets[:early], *more, *sets[early:]]
+
+    def _of(self, counts: Mapping[Family, int]) -> dict[Family, int]:
+        return {family: count for family, count in counts.items() if family in self.chosen}
+
+    def sets(
+        self, specs: list[InputSpec], binding: Binding, counts: Mapping[Family, int], suffix: str = "", turn: int = 0
+    ) -> Iterator[InputSet]:
+        """Sets of some families; with `turn` n from where those of turn n - 1 ended."""
+        at = f" at {binding}" if binding.sizes else ""
+        for family, count in counts.items():
+            # What goes on with `unique` is the next digit of numbers that are the same at no other binding.
+            start = 0 if family == "unique" else turn * count
+            for index in range(start, start + count):
+                label = f"{family} {index}{at}{suffix}"
+                yield InputSet(label, family, binding, self._maker(specs, binding, family, index))
+
+    def _maker(self, specs: list[InputSpec], binding: Binding, family: Family, index: int) -> Callable[[], Feeds]:
+        return lambda: draw(specs, binding, family, index, seed=self.seed, constants=self.constants)
+
+    def _bindings(self, first: Binding) -> Iterator[InputSet]:
+        """A few draws at other sizes: all different, all equal, 1 against others, 0, and one dim at a time."""
+        turns = [DISTINCT_SIZES, DISTINCT_SIZES[::-1], (1,), (2,), (3,), (7,), (1, 3), (3, 1), (0,)]
+        bindings = [bind(self.specs, user=self.dims, sizes=sizes) for sizes in turns]
+        zero, one = (bind(self.specs, user=self.dims, sizes=(size,)).sizes for size in (0, 1))
+        free = [symbol for symbol in first.sizes if zero[symbol] != one[symbol]]
+        if free:
+            bindings.append(Binding({**first.sizes, free[0]: 0}))
+        # Most models run at few sizes of their images or sentences, but at many of their batches.
+        bindings += [Binding({**first.sizes, symbol: size}) for symbol in free for size in (1, 2, 3)]
+        refused: list[tuple[Binding, str]] = []
+        done = 0
+        for binding in bindings:
+            if binding in self.tried or done == MORE_BINDINGS:
+                continue
+            self.tried.append(binding)
+            try:
+                self.check.run_first(draw(self.required, binding, "normal", 0, seed=self.seed))
+            except CutError:
+                self.check.not_run.append(f"other sizes of the symbolic dims were not tried {self.check.within}")
+                break
+            except (EvaluationError, InputError) as error:
+                refused.append((binding, str(error)))
+                continue
+            done += 1
+            yield from self.sets(self.required, binding, AT_BINDINGS, turn=done)
+        if refused:
+            self.check.dropped += len(refused)
+            where, reason = "; ".join(str(binding) for binding, _ in refused), refused[0][1]
+            self.check.notes.append(f"not compared at {where}, since the first model does not run there: {reason}")
+
+    def first(self, wishes: Sequence[Sequence[int]]) -> Binding:
+        """The first binding at which the first model runs and no float output is empty.
+
+        Its results are kept for the first input set, which is the same.
+
+        Args:
+            wishes: Sizes for the symbols in turn, each tried before one size for all of them.
+
+        Returns:
+            The binding.
+
+        Raises:
+            StopError: If there is none.
+        """
+        empty: tuple[Binding, Feeds, list[Any]] | None = None
+        reason = ""
+        for turn in (*wishes, *((size,) for size in SIZES)):
+            binding = bind(self.specs, user=self.dims, sizes=turn)
+            if binding in self.tried:
+                continue
+            self.tried.append(binding)
+            try:
+                feeds = draw(self.required, binding, "normal", 0, seed=self.seed)
+                results = self.check.run_first(feeds)
+            except InputError as error:
+                raise StopError(str(error)) from error
+            except CutError:
+                at = binding or "its sizes"
+                raise StopError(f"the first model did not finish one run at {at} {self.check.within}") from None
+            except EvaluationTimeoutError as error:
+                reason = str(error)
+                if turn in wishes:
+                    continue
+                break
+            except EvaluationError as error:
+                reason = str(error)
+                continue
+            if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
+                self._keep(feeds, results)
+                return binding
+            empty = empty or (binding, feeds, results)
+        if empty is None:
+            raise StopError(f"the first model does not run{self._tried_text()}: {reason}")
+        self.check.notes.append("at every size that was tried, some float output is empty")
+        self._keep(*empty[1:])
+        return empty[0]
+
+    def _keep(self, feeds: Feeds, results: list[Any]) -> None:
+        if "normal" in self.chosen:
+            self.check.keep(feeds, results)
+
+    def _tried_text(self) -> str:
+        first = self.tried[0].sizes
+        if len(self.tried) > 1:
+            return f" with its symbolic dims ({', '.join(first)}) at any size tried from 1 to {SIZES[-1]}"
+        return f" at {self.tried[0]}" if first else ""

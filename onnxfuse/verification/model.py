@@ -7,7 +7,7 @@ Results that differ in bits may be rounding. What cannot be rounding is told dif
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,9 +18,7 @@ from onnxfuse.verification.eval_model import EvalModel, custom_domains, identica
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
-from onnxfuse.verification.inputs import (
-    InputError,
-)
+from onnxfuse.verification.inputs import InputError
 from onnxfuse.verification.interface import compare_interface
 from onnxfuse.verification.memory import intermediate_bytes, measured_bytes
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
@@ -48,6 +46,7 @@ def check_models(
     dims: Mapping[str, int] | None = None,
     data: Sequence[Mapping[str, np.ndarray]] | None = None,
     seed: int = 0,
+    selected: Iterable[str] | None = None,
     budget_s: float | None = None,
     progress: Progress | None = None,
     memory_limit: int = 1 << 30,
@@ -57,11 +56,12 @@ def check_models(
     Args:
         a: The original.
         b: The model that should do the same.
-        families: `quick`: one normal input. `full`: three, and the ladder until it is used up; a few of both at two
-            more bindings of the symbolic dims; and both again with the defaults of overridable inputs replaced.
+        families: `quick`: one normal input. `full`: every family of values, a few of them at other bindings of the
+            symbolic dims, and some again with the defaults of overridable inputs replaced.
         dims: The user's sizes of symbolic dims, by name or `INPUT.AXIS`; for testing only.
         data: The user's own input sets, used instead of drawing.
         seed: Of the drawn inputs.
+        selected: The families that `full` draws; None for all.
         budget_s: Seconds after which what is left is listed as not run.
         progress: Called after every input set with its name, the number done, and the number in all.
         memory_limit: Bytes that the intermediates of one model may take; above that they are not exposed.
@@ -70,7 +70,7 @@ def check_models(
         The verdict. That a model cannot be run is in it, never an exception.
 
     Raises:
-        UsageError: If `dims` or `data` speak of what the first model does not have.
+        UsageError: If `dims` or `data` speak of what the first model does not have, or `selected` of no family.
     """
     started = time.monotonic()
     names = [value.name for value in a.proto.graph.output]
@@ -90,7 +90,7 @@ def check_models(
         return Verdict(Status.NOT_RUN, outputs, notes=tuple(notes), not_run=(why,), seconds=time.monotonic() - started)
     check = ModelCheck(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
     try:
-        check.run(sets_of(check, data, dims, seed))
+        check.run(sets_of(check, data, dims, seed, selected))
     except StopError as stop:
         check.stopped = str(stop)
     return check.verdict()

@@ -22,10 +22,11 @@ import onnx_ir as ir
 from onnxfuse.analysis.constants import stored_tensor
 from onnxfuse.analysis.ops import facts_of, is_index_only
 from onnxfuse.analysis.shapes import Dim
-from onnxfuse.verification import inputs as draws
+from onnxfuse.verification import draws
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.verification.inputs import Binding, InputSpec
 from onnxfuse.verification.region_model import Built, Region, build, signature
 from onnxfuse.verification.sweep import Sweep, far_sizes, plan
 
@@ -346,12 +347,10 @@ def _symbols(shapes: Mapping[str, tuple[Dim | None, ...]]) -> int:
 
 def _drawn(built: Built, binding: Mapping[str, tuple[int, ...]], region: Region) -> Iterator[dict[str, Any]]:
     specs = [
-        draws.InputSpec(
-            name=name, kind="tensor", dtype=int(_dtype(region, value)), dims=binding[name], overridable=False
-        )
+        InputSpec(name=name, kind="tensor", dtype=int(_dtype(region, value)), dims=binding[name], overridable=False)
         for name, value in built.inputs.items()
     ]
-    empty = draws.Binding({})  # the dims are sizes already
+    empty = Binding({})  # the dims are sizes already
     families: tuple[tuple[draws.Family, int], ...] = (
         ("normal", NORMAL_DRAWS),
         ("ladder", draws.ladder_draws(specs, empty)),

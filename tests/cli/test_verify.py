@@ -49,9 +49,9 @@ def test_different(cli: Cli, relu: Path, folder: Path) -> None:
     assert done.err.startswith("different (1 input set compared, onnxruntime, ")
     (output,) = done.json["outputs"]
     assert output["status"] == "different"
-    assert output["why"].startswith("value: 8 of 8 values differ, by at most ")
+    assert output["why"].startswith("value: 16 of 16 values differ, by at most ")
     assert output["max_abs"] > 1
-    assert output["draw"] == "normal 0 at N=1"
+    assert output["draw"] == "normal 0 at N=2"
 
 
 def test_another_interface(cli: Cli, relu: Path, pair: Path) -> None:
@@ -115,3 +115,15 @@ def test_models_with_another_order_of_outputs(cli: Cli, folder: Path) -> None:
     done = cli("verify", shared, "reversed.onnx")
     assert done.code == 1
     assert "outputs are in another order" in done.err
+
+
+def test_families_are_selected(cli: Cli, relu: Path, folder: Path) -> None:
+    done = cli("verify", relu, save("neg", folder), "--families", "ladder,ties", "--json")
+    assert done.json["outputs"][0]["draw"].startswith("ladder ")
+
+
+def test_an_unknown_family_is_one_line(cli: Cli, relu: Path, folder: Path) -> None:
+    done = cli("verify", relu, save("neg", folder), "--families", "normal,laddr")
+    assert done.code == 2
+    assert "no family of inputs is named 'laddr': did you mean ladder?" in done.err
+    assert done.err.count("\n") == 1
