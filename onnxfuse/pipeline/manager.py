@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-    from onnxfuse.rewriting.engine import Names, OnRegion
+    from onnxfuse.rewriting.engine import Admit, Names
     from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.region import RegionVerifier
 
@@ -73,7 +73,7 @@ class PassManager:
         budget: Seconds for the whole-model check.
         progress: Told how far the run is.
         limit: How many rewrites to apply at the most; None for all.
-        on_region: Shown every region, before it is replaced or left as it is: see `Engine`.
+        admit: Says of every rewrite whether it is put in: see `Engine`.
         on_pass: Called with every pass that has run and its report, in order.
     """
 
@@ -85,7 +85,7 @@ class PassManager:
     budget: float = DEFAULT_BUDGET
     progress: Progress | None = None
     limit: int | None = None
-    on_region: OnRegion | None = None
+    admit: Admit | None = None
     on_pass: Callable[[Pass, PassReport], None] | None = None
 
     def run(self, opened: Opened) -> Report:
@@ -205,7 +205,7 @@ class _Run:
                 excluded=frozenset(self.manager.exclude),
                 first_index=1 + self._applied,
                 limit=None if self.manager.limit is None else self.manager.limit - self._applied,
-                on_region=self.manager.on_region,
+                admit=self.manager.admit,
                 progress=None if progress is None else lambda done, total: progress(label, done, total),
             ).run()
         self.modified = self.modified or bool(report.applied)

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxfuse.report.records import SCHEMA, Applied, Declined, Failed, PassReport, Place, Rejected, Report
 
-__all__ = ["report_dict", "report_json"]
+__all__ = ["applied_dict", "report_dict", "report_json"]
 
 
 def report_json(report: Report) -> str:
@@ -41,7 +41,7 @@ def _pass_dict(report: PassReport) -> dict[str, Any]:
         "pass": report.name,
         "numerics": report.numerics,
         "skipped": report.skipped,
-        "applied": [_applied_dict(outcome) for outcome in report.applied],
+        "applied": [applied_dict(outcome) for outcome in report.applied],
         "declined": [_declined_dict(outcome) for outcome in report.declined],
         "rejected": [_rejected_dict(outcome) for outcome in report.rejected],
         "failed": [_failed_dict(outcome) for outcome in report.failed],
@@ -56,7 +56,8 @@ def _place_dict(place: Place) -> dict[str, Any]:
     return {"node": place.node, "op_type": place.op_type, "scope": list(place.scope)}
 
 
-def _applied_dict(outcome: Applied) -> dict[str, Any]:
+def applied_dict(outcome: Applied) -> dict[str, Any]:
+    """Returns a rewrite as a JSON-able dict."""
     return {
         "index": outcome.index,
         "at": _place_dict(outcome.at),

@@ -24,13 +24,14 @@ from onnxfuse.rewriting.match import Decline, Facts, Match, node_label
 from onnxfuse.verification.region import Evidence, RegionVerifier
 from onnxfuse.verification.region_model import Region
 
-__all__ = ["Engine", "Names", "OnRegion", "RewriteRule"]
-
-OnRegion = Callable[[int, Region, Evidence], None]
-"""Called with the number of a rewrite, its region, and the evidence."""
+__all__ = ["Admit", "Engine", "Names", "RewriteRule"]
 
 # A pass that keeps rewriting after this many rewrites per node it started with is not on its way to a fixpoint.
 REWRITES_PER_NODE = 8
+
+
+Admit = Callable[[int, Region, Evidence], bool]
+"""Says whether a rewrite is put in, given its number, its region, and the evidence."""
 
 
 class RewriteRule(Protocol):
@@ -96,8 +97,8 @@ class Engine:
         excluded: Names of nodes that no rewrite may touch.
         first_index: The number of the first rewrite.
         limit: How many rewrites to apply at the most; None for all.
-        on_region: Shown every region that is replaced, or that verification said no to, before anything is put in:
-            called with the number that the rewrite has or would have, the region, and the evidence.
+        admit: Asked about every rewrite that is built, also where verification said no to it, before it is put in:
+            called with the number that it has or would have, its region, and the evidence. False leaves it out.
         progress: Called with (done, total) now and then.
     """
 
@@ -111,7 +112,7 @@ class Engine:
     excluded: Collection[str] = ()
     first_index: int = 1
     limit: int | None = None
-    on_region: OnRegion | None = None
+    admit: Admit | None = None
     progress: Callable[[int, int], None] | None = None
     facts: Facts = field(init=False)
 
@@ -235,12 +236,13 @@ class Engine:
             evidence = self.verifier.check(region)
             self._verify_seconds += time.perf_counter() - start
         index = self.first_index + len(self._applied)
-        if self.on_region is not None:
-            self.on_region(index, region, evidence)
+        admitted = self.admit is None or self.admit(index, region, evidence)
         if evidence.grade == "rejected":
             builder.discard()
             self._answers[node] = Rejected(self._place(node), evidence.text, evidence.details)
             return ()
+        if not admitted:
+            raise Decline("the rewrite is left out", None)
         place = self._place(node)
         gone = [(node_label(old), old.op_type) for old in match.nodes]
         inside = [value for old in match.nodes for value in old.outputs]

@@ -17,10 +17,9 @@ from typing import Final
 import numpy as np
 import onnx
 
-__all__ = ["STRIPPED", "fill", "strip"]
+from onnxfuse.verification.stand_ins import STRIPPED
 
-STRIPPED: Final = "stripped"
-"""The doc_string of an initializer without its data."""
+__all__ = ["STRIPPED", "fill", "strip"]
 
 FLOATS: Final = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
