@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnxfuse.model_io import Opened
     from onnxfuse.model_io.files import Saved
     from onnxfuse.pipeline.pipeline import Pipeline
+    from onnxfuse.pipeline.reproduce import Rejections
     from onnxfuse.report.records import Report
 
 __all__ = ["add_parser"]
@@ -86,6 +87,11 @@ def add_parser(commands: Any) -> None:
         help="exit with 1, and write nothing, if verification rejected a rewrite",
     )
     options.add_input_options(verifying)
+    reproducer.add_options(
+        verifying,
+        "for each rewrite that verification rejects, and for a difference that the whole-model check finds, write a "
+        "folder to DIR that shows it: both models, inputs, and the command",
+    )
     watching = parser.add_argument_group("watching")
     watching.add_argument(
         "--why", metavar="PASS", nargs="?", const="", help="list every declined candidate, of all passes or of one"
@@ -107,12 +113,14 @@ def run(arguments: argparse.Namespace) -> int:
     from onnxfuse.pipeline.manager import PassManager, VerifyLevel
     from onnxfuse.pipeline.pipeline import Pipeline
 
+    reproducer.check(arguments)
     pipeline = Pipeline.parse(arguments.passes).without(arguments.skip)
     _check_why(arguments.why, pipeline)
     opened = open_model(arguments.model)
     _check_excluded(opened, arguments.exclude)
     _check_dims(opened, dims)
     assert budget is not None  # noqa: S101 - it has a default
+    rejections = _rejections(arguments, pipeline)
     with options.progress_bar(arguments) as progress:
         manager = PassManager(
             pipeline,
@@ -123,6 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
             budget=budget,
             progress=progress,
             limit=arguments.limit,
+            admit=rejections.admit if rejections is not None else None,
+            on_pass=rejections.on_pass if rejections is not None else None,
         )
         report = manager.run(opened)
     code, why = _answer(report, arguments)
@@ -130,9 +140,10 @@ def run(arguments: argparse.Namespace) -> int:
     _show(report, arguments)
     if report.failed:
         _reproduce(report, arguments)
+    written = _write_reproducers(rejections, report, arguments, opened)
     _say_what_was_written(arguments, report, target, saved, why)
     if arguments.json:
-        _print_json(report, arguments, saved)
+        _print_json(report, arguments, saved, written)
     return code
 
 
@@ -289,6 +300,30 @@ def _reproduce(report: Report, arguments: argparse.Namespace) -> None:
     options.say(reproducer.write(arguments, error, to=registry.origins()[broken.name.partition("{")[0]]))
 
 
+def _rejections(arguments: argparse.Namespace, pipeline: Pipeline) -> Rejections | None:
+    if arguments.reproducer is None:
+        return None
+    from onnxfuse.pipeline.reproduce import Rejections
+
+    return Rejections(pipeline)
+
+
+def _write_reproducers(
+    rejections: Rejections | None, report: Report, arguments: argparse.Namespace, opened: Opened
+) -> list[Path]:
+    """Writes those that were asked for; returns their folders, each once."""
+    from onnxfuse.verification.verdict import Status
+
+    if rejections is None:
+        return []
+    for why in rejections.lost:
+        options.say(f"note: {why}")
+    folders = [reproducer.of_difference(arguments, difference) for difference in rejections.differences]
+    if report.verdict is not None and report.verdict.status is Status.DIFFERENT:
+        folders.append(reproducer.of_verdict(arguments, opened, rejections.pipeline, report))
+    return list(dict.fromkeys(folders))
+
+
 def _say_what_was_written(
     arguments: argparse.Namespace, report: Report, target: Path | str | None, saved: Saved | None, why: str
 ) -> None:
@@ -314,8 +349,9 @@ def _written_lines(
         yield "nothing was written (--dry-run)"
 
 
-def _print_json(report: Report, arguments: argparse.Namespace, saved: Saved | None) -> None:
+def _print_json(report: Report, arguments: argparse.Namespace, saved: Saved | None, written: list[Path]) -> None:
     from onnxfuse.report.json import report_dict
 
-    written = None if saved is None else {"path": str(saved.path), "bytes": saved.size, "notes": list(saved.notes)}
-    options.print_json({**report_dict(report), "input": str(arguments.model), "output": written})
+    output = None if saved is None else {"path": str(saved.path), "bytes": saved.size, "notes": list(saved.notes)}
+    data = {**report_dict(report), "input": str(arguments.model), "output": output}
+    options.print_json({**data, "reproducers": list(map(str, written))})

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from onnxfuse import __version__
-from onnxfuse.cli import apply, diff, inspect, options, passes, reproducer, verify
+from onnxfuse.cli import apply, bisect, diff, inspect, options, passes, reproducer, verify
 from onnxfuse.cli.parsing import Parser
 from onnxfuse.errors import OnnxfuseError, PassError
 
@@ -23,17 +23,18 @@ EPILOG = """\
 exit codes:
   0    done, also where there was nothing to change
   1    the answer is no: not equivalent; would change (--check); a rejected rewrite (--strict);
-       the whole-model check found a difference, and nothing was written
+       bisect found a culprit; the whole-model check found a difference, and nothing was written
   2    wrong usage, or a model that cannot be read
   3    an internal error; a reproducer is written
   4    an external tool failed
-  5    verify could not decide
+  5    verify or bisect could not decide
   130  interrupted
 
 examples:
   onnxfuse apply model.onnx -o out.onnx
   onnxfuse apply model.onnx -o out.onnx -p merge-sliced,remove-pad --why
   onnxfuse verify model.onnx out.onnx
+  onnxfuse bisect model.onnx -p merge-sliced,remove-pad
 """
 
 
@@ -48,7 +49,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"onnxfuse {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for module in (apply, verify, diff, passes, inspect):
+    for module in (apply, verify, bisect, diff, passes, inspect):
         module.add_parser(commands)
     for name, command in commands.choices.items():
         command.set_defaults(command=name, parser=command)

@@ -1,18 +1,23 @@
-"""What is needed to see an internal error again: the models without their weights, the command, the error."""
+"""Reproducers from the command line: of internal errors, always; of differences, where they are asked for."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from onnxfuse.cli import options
 
 if TYPE_CHECKING:
-    import onnx
+    from onnxfuse.model_io import Opened
+    from onnxfuse.pipeline.pipeline import Pipeline
+    from onnxfuse.report.records import Report
+    from onnxfuse.verification.reproducer import Difference
+    from onnxfuse.verification.verdict import Verdict
 
-__all__ = ["write"]
+__all__ = ["add_options", "check", "of_difference", "of_verdict", "write"]
 
 MODELS: Final = ("model", "a", "b")
 # What of a command line has a part in the error, by its name in the parsed arguments.
@@ -25,12 +30,79 @@ OPTIONS: Final = {
     "dim": "--dim",
     "seed": "--seed",
 }
-# Shorter tensors are kept: they are shapes, axes, tables of indices, and the constants that a pass looks at.
-FLOATS_KEPT, OTHERS_KEPT = 64, 1024
+
+
+def add_options(parser: argparse._ActionsContainer, what: str, *, default: Path | None = None) -> None:
+    """Adds `--reproducer` and `--with-weights`."""
+    parser.add_argument("--reproducer", metavar="DIR", type=Path, default=default, help=what)
+    parser.add_argument(
+        "--with-weights",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="keep the model's weights in reproducers (else: random ones, or none)",
+    )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Finds now what would stop a reproducer from being written after minutes of work.
+
+    Raises:
+        UsageError: Nothing can be written there.
+    """
+    if arguments.reproducer is not None:
+        from onnxfuse.verification.reproducer import check_folder
+
+        check_folder(arguments.reproducer)
+
+
+def of_difference(arguments: argparse.Namespace, difference: Difference) -> Path:
+    """Writes a reproducer of a difference to the folder that was asked for, and says where it is.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from onnxfuse.verification.reproducer import write_reproducer
+
+    folder = write_reproducer(
+        arguments.reproducer, difference, with_weights=arguments.with_weights, distributions=_shippers()
+    )
+    options.say(f"reproducer: {folder}/: {difference.what}")
+    return folder
+
+
+def of_verdict(arguments: argparse.Namespace, opened: Opened, pipeline: Pipeline, report: Report) -> Path:
+    """Writes a reproducer of what the whole-model check found: of the culprit, where one is found.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from onnxfuse.pipeline.bisect import Answer, bisect, verify_judge
+    from onnxfuse.pipeline.manager import evaluable_before, evaluable_of
+    from onnxfuse.pipeline.reproduce import difference_of
+    from onnxfuse.verification.reproducer import Difference, first_difference
+
+    verdict: Verdict | None = report.verdict
+    assert verdict is not None  # noqa: S101 - it is what is to be shown
+    data: list[Any] | None = [verdict.inputs] if verdict.inputs else options.input_data_of(arguments)
+    found = bisect(
+        arguments.model,
+        pipeline,
+        judge=verify_judge(dims=options.dims_of(arguments), input_data=data),
+        verify="region",
+        exclude=arguments.exclude,
+        limit=arguments.limit,
+        progress=lambda text: options.say(f"tried {text}"),
+    )
+    if found.answer is Answer.BAD:
+        return of_difference(arguments, difference_of(found, arguments.model))
+    before, after = evaluable_before(opened), evaluable_of(opened.working_model(), opened)
+    what = f"{pipeline} gives other results: {first_difference(verdict)}"
+    facts = {"pipeline": str(pipeline), "culprit": found.why}
+    return of_difference(arguments, Difference(before, after, what, verdict.inputs or {}, facts))
 
 
 def write(arguments: argparse.Namespace, error: str, *, to: str = "onnxfuse") -> str:
-    """Writes `./onnxfuse-reproducer-<hash>/`.
+    """Writes `./onnxfuse-reproducer-<hash>/` for an internal error.
 
     Args:
         arguments: The command line that failed.
@@ -44,15 +116,12 @@ def write(arguments: argparse.Namespace, error: str, *, to: str = "onnxfuse") ->
     if not paths:
         return f"please report this to {to}"
     try:
-        models = {f"{role}.onnx": _without_weights(path) for role, path in paths.items()}
-        command = _command(arguments, list(models))
-        digest = hashlib.sha256(b"".join(models.values()) + command.encode()).hexdigest()
-        folder = Path(f"onnxfuse-reproducer-{digest[:8]}")
-        folder.mkdir(exist_ok=True)
-        for name, data in models.items():
-            (folder / name).write_bytes(data)
-        (folder / "error.txt").write_text(error + "\n", encoding="utf-8")
-        (folder / "command.txt").write_text(f"{command}\n\n{_versions()}\n", encoding="utf-8")
+        from onnxfuse.model_io.source import Source
+        from onnxfuse.verification.eval_model import EvalModel
+        from onnxfuse.verification.reproducer import write_error
+
+        models = {f"{role}.onnx": EvalModel(Source.from_path(path).proto) for role, path in paths.items()}
+        folder = write_error(Path(), models, _command(arguments, list(models)), error, distributions=_shippers())
     except Exception as problem:  # noqa: BLE001 - the error itself must be told, whatever is wrong here
         return f"please report this to {to}; no reproducer could be written: {type(problem).__name__}: {problem}"
     return f"please report this to {to}, with {folder}/: the model without its weights, the command and the error"
@@ -69,52 +138,8 @@ def _command(arguments: argparse.Namespace, models: Iterable[str]) -> str:
     return shlex.join([*words, "--dry-run"] if arguments.command == "apply" else words)
 
 
-def _without_weights(path: Path) -> bytes:
-    import math
-
-    from onnxfuse.model_io.source import Source
-    from onnxfuse.testing.weights import FLOATS, STRIPPED
-
-    model = Source.from_path(path).proto
-    model.ClearField("training_info")
-    for tensor in _tensors(model):
-        kept = FLOATS_KEPT if tensor.data_type in FLOATS else OTHERS_KEPT
-        if math.prod(tensor.dims) >= kept or tensor.data_location == tensor.EXTERNAL:
-            header = type(tensor)(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, doc_string=STRIPPED)
-            tensor.CopyFrom(header)
-    return model.SerializeToString()
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    graphs: list[onnx.GraphProto] = [model.graph]
-    nodes: list[Iterable[onnx.NodeProto]] = [function.node for function in model.functions]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            yield from (sparse.values for sparse in graph.sparse_initializer)
-            nodes.append(graph.node)
-        for node in nodes.pop():
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    graphs.append(attribute.g)
-                if attribute.HasField("t"):
-                    yield attribute.t
-                graphs.extend(attribute.graphs)
-                yield from attribute.tensors
-
-
-def _versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    from onnxfuse import __version__
+def _shippers() -> list[str]:
+    """Returns the packages that ship passes, beside this one."""
     from onnxfuse.pipeline import registry
 
-    lines = [f"onnxfuse {__version__}"]
-    others = sorted(set(registry.origins().values()) - {"onnxfuse"})
-    for name in ("onnx", "onnx-ir", "onnxruntime", "numpy", *others):
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"{name}, not installed")
-    return "\n".join(lines)
+    return sorted(set(registry.origins().values()) - {"onnxfuse"})

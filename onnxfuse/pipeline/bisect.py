@@ -157,6 +157,7 @@ def bisect(
     verify: VerifyLevel | str = VerifyLevel.OFF,
     skip: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    limit: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Bisection:
     """Finds the pass, and of it the rewrite, with which a pipeline breaks a model.
@@ -168,6 +169,7 @@ def bisect(
         verify: How much is verified as rewrites are applied. By default nothing, so that a wrong one gets in.
         skip: Names of passes to leave out.
         exclude: Names of nodes that no rewrite may touch.
+        limit: How many rewrites to apply at the most; None for all.
         progress: Told each thing that was tried, as a sentence.
 
     Returns:
@@ -181,7 +183,7 @@ def bisect(
     if VerifyLevel(verify) is VerifyLevel.MODEL:
         raise UsageError("verify='model': the judge looks at the whole model here; one of off, structure, region")
     pipeline = Pipeline.of(passes).without(skip)
-    search = _Search(model, pipeline, judge or verify_judge(), VerifyLevel(verify), exclude, progress)
+    search = _Search(model, pipeline, judge or verify_judge(), VerifyLevel(verify), exclude, limit, progress)
     return search.run()
 
 
@@ -207,6 +209,7 @@ class _Search:
     judge: Judge
     level: VerifyLevel
     exclude: Sequence[str]
+    limit: int | None
     progress: Callable[[str], None] | None
     trials: list[Trial] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
@@ -218,7 +221,7 @@ class _Search:
             raise UsageError(f"the model is bad as it came, before any pass: {unchanged.why}")
         if unchanged.answer is Answer.UNKNOWN:
             return self._end(Answer.UNKNOWN, f"the model cannot be judged as it came: {unchanged.why}")
-        whole = self._make(self.pipeline)
+        whole = self._make(self.pipeline, self.limit)
         self.passes = [pass_ for pass_, _ in whole.ran]
         if not whole.report.modified:
             return self._end(Answer.GOOD, "the pipeline rewrites nothing")

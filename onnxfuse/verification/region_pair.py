@@ -64,6 +64,8 @@ def region_pair(region: Region, feeds: Mapping[str, Any] | None = None) -> Regio
     first = len(built.model.graph.node) - len(region.before) - len(region.after)
     middle = first + len(region.before)
     nodes = list(built.model.graph.node)
+    for proto, node in zip(nodes[first:], (*region.before, *region.after), strict=True):
+        proto.name = node.name or ""
     sides = [nodes[:middle], nodes[:first] + nodes[middle:]]
     before, after = (
         _side(built, side, names, inputs, outputs, [pair[index] for pair in built.pairs])

@@ -312,12 +312,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         UsageError: Nothing can be written there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: no folder can be made there: {error.strerror or error}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder}: the folder cannot be written to")
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UsageError(f"{folder}: {existing} is no folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: the folder {existing} cannot be written to")
 
 
 def write_folder(parent: Path, files: Mapping[str, bytes], *, more: Mapping[str, bytes] | None = None) -> Path:
@@ -339,6 +338,7 @@ def write_folder(parent: Path, files: Mapping[str, bytes], *, more: Mapping[str,
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
     check_folder(parent)
     try:
+        parent.mkdir(parents=True, exist_ok=True)
         for length in (8, 16, 64):
             folder = parent / f"{STEM}-{digest.hexdigest()[:length]}"
             if _holds(folder, files) or _put(folder, {**files, **(more or {})}):
@@ -349,7 +349,9 @@ def write_folder(parent: Path, files: Mapping[str, bytes], *, more: Mapping[str,
 
 
 def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
-    return all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in files.items())
+    return folder.is_dir() and all(
+        (folder / name).is_file() and (folder / name).read_bytes() == data for name, data in files.items()
+    )
 
 
 def _put(folder: Path, files: Mapping[str, bytes]) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -15,13 +18,26 @@ from tests.cli.models import weighted
 def reproducer() -> Path:
     """The folder that was written."""
     (folder,) = Path().glob("onnxfuse-reproducer-*")
-    assert sorted(path.name for path in folder.iterdir()) == ["command.txt", "error.txt", "model.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.txt",
+        "error.txt",
+        "model.onnx",
+        "report.json",
+    ]
     return folder
+
+
+def report(folder: Path) -> Any:
+    """What is in it, for programs."""
+    found = json.loads((folder / "report.json").read_text())
+    # The same stands in the README, on a line of its own.
+    assert f"    {found['command']}" in (folder / "README.txt").read_text().splitlines()
+    return found
 
 
 def reproduce(folder: Path, package: Path) -> Outcome:
     """Runs the reproducer's command in its folder."""
-    name, *argv = shlex.split((folder / "command.txt").read_text().splitlines()[0])
+    name, *argv = shlex.split(report(folder)["command"])
     assert name == "onnxfuse"
     return run_process([*COMMAND, *argv], package, cwd=folder)
 
@@ -41,9 +57,10 @@ def test_a_pass_of_another_package_raises(relu: Path, package: Path, folder: Pat
     )
     assert sorted(folder.iterdir()) == [folder / written, relu]
     assert "ValueError: no Relu, please" in (written / "error.txt").read_text()
-    versions = (written / "command.txt").read_text().splitlines()[2:]
-    assert "badmanners 1.2" in versions
-    assert {line.split()[0] for line in versions} >= {"onnxfuse", "onnx", "onnx-ir", "onnxruntime", "numpy"}
+    versions = report(written)["versions"]
+    assert versions["badmanners"] == "1.2"
+    assert set(versions) >= {"onnxfuse", "onnx", "onnx-ir", "onnxruntime", "numpy"}
+    assert report(written)["error"] == "ValueError: no Relu, please"
     again = reproduce(written, package)
     assert again.code == 3
     assert "failed: raise-on-relu at relu: ValueError: no Relu, please" in again.err.splitlines()
@@ -77,8 +94,7 @@ def test_the_command_has_every_option_that_matters(cli: Cli, relu: Path) -> None
     pipeline = 'raise-on-relu,merge-sliced,name-relu{to="-1 or so"}'
     argv = ["-p", pipeline, "--skip", "merge-sliced", "--dim", "N=3", "--verify", "region"]
     assert cli("apply", relu, "-o", "out.onnx", "--strict", *argv).code == 3
-    command = (reproducer() / "command.txt").read_text().splitlines()[0]
-    assert shlex.split(command) == [
+    assert shlex.split(report(reproducer())["command"]) == [
         "onnxfuse",
         "apply",
         "model.onnx",
@@ -143,18 +159,23 @@ def test_an_internal_error_is_no_answer_of_another_command(
     (written,) = Path().glob("onnxfuse-reproducer-*")
     names = ["model.onnx"] if command == "inspect" else ["a.onnx", "b.onnx"]
     assert sorted(path.name for path in written.glob("*.onnx")) == names
-    assert (written / "command.txt").read_text().splitlines()[0] == " ".join(["onnxfuse", command, *names])
+    assert report(written)["command"] == " ".join(["onnxfuse", command, *names])
 
 
 @pytest.mark.usefixtures("installed")
 def test_the_error_is_told_even_where_no_reproducer_can_be_written(
-    cli: Cli, relu: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, relu: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "mkdir", full)
+    monkeypatch.setattr(os, "fsync", full)
     done = cli("apply", relu, "--dry-run", "-p", "raise-on-relu")
     assert done.code == 3
     assert "failed: raise-on-relu at relu: ValueError: no Relu, please" in done.err
-    assert "please report this to badmanners; no reproducer could be written: OSError: [Errno 28] No space" in done.err
+    assert (
+        "please report this to badmanners; no reproducer could be written: UsageError: .: no reproducer can be"
+        in done.err
+    )
+    assert "there: No space left on device" in done.err
+    assert list(folder.iterdir()) == [relu]
