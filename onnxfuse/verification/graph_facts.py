@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -67,32 +67,6 @@ class GraphFacts:
         return any(inner.op_type == "Loop" for node in self._model.graph.node for inner in self._inside(node))
 
     @cached_property
-    def traps(self) -> str | None:
-        """An integer division whose divisor may become -1 on drawn inputs, as a clause; None if there is none."""
-        from onnxfuse.verification.inputs import free_inputs
-
-        divisions = [node for node in self._model.graph.node if node.op_type in ("Div", "Mod") and len(node.input) == 2]
-        if not divisions:
-            return None
-        # An input that is a divisor itself has a role, and is drawn from small positive numbers.
-        drawn = [spec.name for spec in free_inputs(self._model) if spec.role is None]
-        reached = self._reached(drawn, stops=("Shape", "Size"))
-        for node in divisions:
-            divisor = node.input[1]
-            if (divisor in reached or self._is_minus_one(divisor)) and self._types.get(divisor) in (6, 7):
-                return f"{node.op_type} divides integers by {divisor}, which may be -1"
-        return None
-
-    def _is_minus_one(self, name: str) -> bool:
-        import onnx
-
-        graph = self._model.graph
-        tensors = [init for init in graph.initializer if init.name == name and init.ByteSize() < 4096]
-        producers = (node for node in graph.node if node.op_type == "Constant" and name in node.output)
-        tensors += [attribute.t for node in producers for attribute in node.attribute if attribute.name == "value"]
-        return any(bool((onnx.numpy_helper.to_array(t) == -1).any()) for t in tensors if t.data_type in (6, 7))
-
-    @cached_property
     def _types(self) -> dict[str, int]:
         """Element types by name, as far as they are declared or inferred."""
         import onnx
@@ -105,19 +79,11 @@ class GraphFacts:
         types = {value.name: value.type.tensor_type.elem_type for value in values if value.type.HasField("tensor_type")}
         return {**types, **{init.name: init.data_type for init in graph.initializer}}
 
-    def _reached(
-        self,
-        start: Collection[str] = (),
-        *,
-        is_source: Callable[[onnx.NodeProto], bool] | None = None,
-        stops: Collection[str] = (),
-    ) -> frozenset[str]:
-        """The values that depend on `start` or on a source, in a graph that is in topological order."""
-        found = set(start)
+    def _reached(self, *, is_source: Callable[[onnx.NodeProto], bool]) -> frozenset[str]:
+        """The values that depend on a source, in a graph that is in topological order."""
+        found: set[str] = set()
         for node in self._model.graph.node:
-            if node.op_type in stops:
-                continue
-            if (is_source is not None and is_source(node)) or any(name in found for name in _reads(node)):
+            if is_source(node) or any(name in found for name in _reads(node)):
                 found.update(name for name in node.output if name)
         return frozenset(found)
 

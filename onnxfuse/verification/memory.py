@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from onnxfuse.verification.evaluate import OrtSession, private_copy
+from onnxfuse.verification.sessions import Options, OrtSession, private_copy
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-__all__ = ["intermediate_bytes", "measured_bytes"]
+__all__ = ["available_bytes", "intermediate_bytes", "measure", "measured_bytes"]
+
+# Of version 2 and 1: the limit, what is used of it, and what part of that is files that the kernel can drop.
+_CONTROL_GROUPS: Final = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "\ninactive_file "),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "\ntotal_inactive_file ",
+    ),
+)
 
 
 def intermediate_bytes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
@@ -85,10 +96,22 @@ def measured_bytes(
         Bytes.
 
     Raises:
-        EvaluationError: If onnxruntime does not load or run the model.
+        EvaluationError: If onnxruntime does not load or run the model, or dies of it.
     """
+    from onnxfuse.verification.cargo import Cargo
+    from onnxfuse.verification.worker import shared_worker
+
     own = {init.name for init in model.graph.initializer}
     weights = {name: array for name, array in (weights or {}).items() if name in own}
+    cargo = Cargo(model, weights, Options(expose=False))
+    size: int = shared_worker().ask(cargo, "measure", dict(feeds), timeout_s, timeout_s=timeout_s)
+    return size
+
+
+def measure(
+    model: onnx.ModelProto, feeds: Mapping[str, Any], weights: Mapping[str, np.ndarray], timeout_s: float | None
+) -> int:
+    """Does in this process what `measured_bytes` has the worker do."""
     with tempfile.TemporaryDirectory(prefix="onnxfuse-") as folder:
         session = OrtSession(private_copy(model, weights, expose=False), weights, profile=str(Path(folder) / "profile"))
         try:
@@ -104,3 +127,15 @@ def measured_bytes(
             end = event["ts"] + event["dur"]
             total += int(event["args"].get("output_size", 0))
     return total
+
+
+def available_bytes() -> int:
+    """The memory that processes may still take, of the machine or, if that is less, of this one's control group."""
+    found = Path("/proc/meminfo").read_text(encoding="ascii")
+    available = int(found.split("MemAvailable:")[1].split()[0]) << 10
+    for limit, used, cached in _CONTROL_GROUPS:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # not there, or without a limit
+            most, taken = (int(Path(path).read_text(encoding="ascii")) for path in (limit, used))
+            kept = Path(used).with_name("memory.stat").read_text(encoding="ascii").split(cached)[1].split()[0]
+            available = min(available, most - taken + int(kept))
+    return max(available, 0)

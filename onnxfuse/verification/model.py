@@ -313,13 +313,10 @@ class ModelCheck:
         """Loads both in one backend: the reference evaluator where onnxruntime does not load one of them."""
 
         def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
-            return Evaluator(model.proto, weights=model.weights, expose=expose, prefer=prefer)
+            return Evaluator(model.proto, weights=model.weights, expose=expose, prefer=prefer, isolated=True)
 
-        traps = self._facts[0].traps or self._facts[1].traps
-        if traps:
-            self._remark(f"{traps}: the smallest integer over -1 ends the process in onnxruntime")
         try:
-            first = load(self.a, "reference" if traps else None)
+            first = load(self.a, None)
         except EvaluationError as error:
             raise StopError(f"the first model cannot be loaded: {error}") from error
         self.backend = first.backend
@@ -340,7 +337,7 @@ class ModelCheck:
             return first
         if self._second.backend != self.backend:
             raise StopError("no backend loads both models")
-        if first.why_not_onnxruntime and not traps:
+        if first.why_not_onnxruntime:
             self._remark(f"run by the reference evaluator: {first.why_not_onnxruntime}")
         return first
 
@@ -354,7 +351,7 @@ class ModelCheck:
         key = tuple(shapes.items())
         if key not in self._fits:
             size, unknown = intermediate_bytes(self.a.proto, shapes)
-            if unknown and size <= self.memory_limit and not self._facts[0].traps:
+            if unknown and size <= self.memory_limit:
                 try:
                     size = measured_bytes(self.a.proto, feeds, weights=self.a.weights, timeout_s=self._timeout())
                 except EvaluationTimeoutError:

@@ -25,7 +25,6 @@ from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification import draws
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
-from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.inputs import Binding, InputSpec
 from onnxfuse.verification.region_model import Built, Region, build, signature
 from onnxfuse.verification.sweep import Sweep, far_sizes, plan
@@ -161,9 +160,7 @@ class RegionVerifier:
             for axis in range(len(_shape(region.shapes.shape(value), guess))):
                 tensor.shape.dim.add(dim_param=f"{name}_{axis}")
         self.sessions += 1
-        # onnxruntime dies on an integer division of the least integer by -1, which the ladder holds.
-        traps = GraphFacts(model).traps if any(node.op_type in ("Div", "Mod") for node in model.graph.node) else None
-        return Evaluator(model, weights=built.weights, prefer="reference" if traps else self._backend)
+        return Evaluator(model, weights=built.weights, prefer=self._backend)
 
 
 def _dtype(region: Region, value: ir.Value) -> ir.DataType:

@@ -466,12 +466,19 @@ def test_where_onnxruntime_loads_only_the_first_both_go_to_the_reference_evaluat
     assert "onnxruntime does not load the second model: " in verdict.notes[0]
 
 
-def test_integers_that_would_end_the_process_go_to_the_reference_evaluator() -> None:
-    text = "g (int64[60] x, int64[60] z) => (int64[60] y) { d = Neg(z) y = Div(x, d) }"
+def test_inputs_that_end_the_process_with_the_first_model_are_dropped_and_counted() -> None:
+    text = "g (int64[60] x) => (int64[60] y) <int64 m = {-1}> { y = Div(x, m) }"
     verdict = full(text, text.replace("g (", "h ("))
     assert verdict.equivalent, verdict.explain()
-    assert verdict.backend == "reference"
-    assert verdict.notes[0].startswith("Div divides integers by d, which may be -1")
+    assert (verdict.backend, verdict.dropped > 0) == ("onnxruntime", True)
+    assert "the process that ran the model died of SIGFPE" in verdict.notes[0]
+
+
+def test_what_ends_the_process_only_with_the_second_model_is_a_difference() -> None:
+    text = "g (int64[60] x) => (int64[60] y) <int64 m = {-1}> { y = Mul(x, m) }"
+    verdict = full(text, text.replace("Mul", "Div"))
+    assert verdict.status is Status.DIFFERENT
+    assert "fails where the first one runs: the process that ran the model died of SIGFPE" in verdict.explain()
 
 
 # ---- random operators

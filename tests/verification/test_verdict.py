@@ -211,18 +211,3 @@ def test_discrete_asks_for_a_float_that_reaches_a_discrete_operator() -> None:
     assert not _facts("g (int64[3] x) => (float[3] y) { y = Cast<to = 1>(x) }").discrete
     assert not _facts("g (int64[3] x) => (bool[3] y) { y = Equal(x, x) }").discrete
     assert _facts("g (float[3] x) => (int64[3] y) { y = Cast<to = 7>(x) }").discrete
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("g (int64[3] x, int64[3] z) => (int64[3] y) { d = Neg(z) y = Div(x, d) }", True),
-        ("g (int64[3] x) => (int64[3] y) <int64 m = {-1}> { y = Mod(x, m) }", True),
-        ("g (int64[3] x) => (int64[3] y) <int64 m = {2}> { y = Div(x, m) }", False),
-        ("g (int64[3] x, int64[3] z) => (int64[3] y) { y = Div(x, z) }", False),
-        ("g (float[3] x, float[3] z) => (float[3] y) { d = Neg(z) y = Div(x, d) }", False),
-        ("g (int64[N] x) => (int64[N] y) { s = Shape(x) y = Div(x, s) }", False),
-    ],
-)
-def test_traps_are_integer_divisors_that_drawn_inputs_can_make_minus_one(text: str, found: bool) -> None:
-    assert (_facts(text).traps is not None) == found
