@@ -75,8 +75,8 @@ class Cargo:
         self.key = digest.digest()
 
     @contextmanager
-    def packed(self, held: Collection[str]) -> Iterator[tuple[Bundle, list[int]]]:
-        """The model and the files to send with it.
+    def packed(self, held: Collection[str]) -> Iterator[tuple[Bundle, list[int], int]]:
+        """The model, the files to send with it, and how many bytes were copied into one of them.
 
         Args:
             held: Blobs that the other side has already. Those that lie in files are sent anyway: that costs nothing.
@@ -96,10 +96,8 @@ class Cargo:
                 at += aligned(array.nbytes)
             memory = shared_memory([_raw(array) for array in loose.values()]) if loose else None
             try:
-                yield (
-                    Bundle(self._serialized, self._options, places, self._objects(), blobs),
-                    descriptors if memory is None else [*descriptors, memory],
-                )
+                bundle = Bundle(self._serialized, self._options, places, self._objects(), blobs)
+                yield bundle, descriptors if memory is None else [*descriptors, memory], at
             finally:
                 if memory is not None:
                     os.close(memory)

@@ -127,7 +127,8 @@ class Worker:
         with self._lock:
             kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
             if kind == "unknown":
-                with cargo.packed(reply[0]) as (bundle, files):
+                with cargo.packed(reply[0]) as (bundle, files, copied):
+                    self.bytes_sent += copied
                     self._exchange(("give", cargo.key, bundle), files, timeout_s)
                 kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
         if kind == "fault":

@@ -7,7 +7,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import ml_dtypes
@@ -45,16 +44,6 @@ def parse(text: str) -> onnx.ModelProto:
 
 def isolated(text: str, **options: object) -> Evaluator:
     return Evaluator(parse(text), isolated=True, **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    """A worker of the test's own, so that it can count."""
-    before, worker_module._shared = worker_module._shared, Worker()
-    worker_module._owner = os.getpid()
-    yield worker_module._shared
-    worker_module._shared.stop()
-    worker_module._shared = before
 
 
 def pid_of(worker: Worker) -> int:
