@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnxfuse.pipeline.reproduce import Rejections
     from onnxfuse.report.records import Report
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "check_dims", "check_excluded"]
 
 LEVELS = ("off", "structure", "region", "model")
 
@@ -117,8 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = Pipeline.parse(arguments.passes).without(arguments.skip)
     _check_why(arguments.why, pipeline)
     opened = open_model(arguments.model)
-    _check_excluded(opened, arguments.exclude)
-    _check_dims(opened, dims)
+    check_excluded(opened, arguments.exclude)
+    check_dims(opened, dims)
     assert budget is not None  # noqa: S101 - it has a default
     rejections = _rejections(arguments, pipeline)
     with options.progress_bar(arguments) as progress:
@@ -221,7 +221,7 @@ def _check_why(name: str | None, pipeline: Pipeline) -> None:
         raise UsageError(f"--why {name}: the pipeline {str(pipeline) or '(empty)'} does not have this pass")
 
 
-def _check_excluded(opened: Opened, names: list[str]) -> None:
+def check_excluded(opened: Opened, names: list[str]) -> None:
     """Refuses the name of a node that is not there: the node that was meant would be rewritten."""
     if not names:
         return
@@ -240,7 +240,7 @@ def _check_excluded(opened: Opened, names: list[str]) -> None:
             raise UsageError(f"--except {name}: the model has no node of this name{nearest(name, filter(None, known))}")
 
 
-def _check_dims(opened: Opened, dims: dict[str, int]) -> None:
+def check_dims(opened: Opened, dims: dict[str, int]) -> None:
     """Finds a dim that is not there now, and not only if something is rewritten."""
     if not dims:
         return
@@ -318,7 +318,7 @@ def _write_reproducers(
         return []
     for why in rejections.lost:
         options.say(f"note: {why}")
-    folders = [reproducer.of_difference(arguments, difference) for difference in rejections.differences]
+    folders = [reproducer.of_difference(arguments, difference) for difference in rejections.differences()]
     if report.verdict is not None and report.verdict.status is Status.DIFFERENT:
         folders.append(reproducer.of_verdict(arguments, opened, rejections.pipeline, report))
     return list(dict.fromkeys(folders))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.cli import options, reproducer
+from onnxfuse.cli.apply import check_dims, check_excluded
 from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,8 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
     command = _command(arguments)
     options.quiet_libraries()
     reproducer.check(arguments)
+    from onnxfuse.model_io import open_model
     from onnxfuse.pipeline.bisect import Answer, bisect
 
+    opened = open_model(arguments.model)
+    check_excluded(opened, arguments.exclude)
+    check_dims(opened, options.dims_of(arguments))
     with _judge(arguments, command) as judge:
         found = bisect(
             arguments.model,
@@ -158,17 +163,31 @@ def _command_judge(command: list[str], original: Path, candidate: Path) -> Judge
                 word = word.replace(mark, path)  # noqa: PLW2901
             words.append(word)
         sys.stderr.flush()
-        try:
-            # Whatever it prints goes to stderr: stdout is for --json.
-            code = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode
-        except OSError as error:
-            raise UsageError(f"--check {command[0]}: cannot be run: {error.strerror or error}") from error
+        code = _exit_code(words)
         why = f"--check ended with exit code {code}" if code >= 0 else f"--check was ended by signal {-code}"
         if code == 0:
             return Judgement(Answer.GOOD)
         return Judgement(Answer.UNKNOWN if code == SKIP else Answer.BAD, why)
 
     return judge
+
+
+def _exit_code(words: list[str]) -> int:
+    """Runs a command to its end; whatever it prints goes to stderr: stdout is for --json.
+
+    Raises:
+        UsageError: It cannot be run.
+    """
+    try:
+        running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2)
+    except OSError as error:
+        raise UsageError(f"--check {words[0]}: cannot be run: {error.strerror or error}") from error
+    try:
+        return running.wait()
+    finally:
+        if running.poll() is None:  # Ctrl-C
+            running.kill()
+            running.wait()
 
 
 # ---- telling

@@ -135,18 +135,31 @@ def verify_judge(
     seed: int = 0,
     budget: float | None = None,
 ) -> Judge:
-    """Returns the judge that compares the models as `onnxfuse.verify` does; see there for the arguments."""
+    """Returns the judge that compares the models as `onnxfuse.verify` does; see there for the arguments.
+
+    Once a normal input has shown a difference, only that input is looked at: it is this difference that is searched.
+    """
+    shown: list[Mapping[str, Any]] = []
 
     def judge(original: ModelLike, result: ModelLike) -> Judgement:
         from onnxfuse.verification.reproducer import first_difference
 
-        verdict = verify(original, result, dims=dims, input_data=input_data, seed=seed, budget=budget)
+        data = shown or input_data
+        verdict = verify(original, result, dims=None if shown else dims, input_data=data, seed=seed, budget=budget)
+        if not shown and verdict.inputs and _all_normal(verdict):
+            shown.append(verdict.inputs)
         if verdict.status is Status.EQUIVALENT:
             return Judgement(Answer.GOOD, verdict=verdict)
         answer = Answer.BAD if verdict.status is Status.DIFFERENT else Answer.UNKNOWN
         return Judgement(answer, first_difference(verdict), verdict)
 
     return judge
+
+
+def _all_normal(verdict: Verdict) -> bool:
+    """Says whether the inputs of a verdict are of the kind on which a user's own inputs are judged."""
+    draws = [output.draw or "" for output in verdict.outputs if output.status is Status.DIFFERENT]
+    return all(draw.startswith("normal ") for draw in draws)
 
 
 def bisect(

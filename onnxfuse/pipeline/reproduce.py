@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from onnxfuse.pipeline.manager import PassManager, VerifyLevel, evaluable_before
 from onnxfuse.pipeline.pipeline import Pipeline
 from onnxfuse.report.json import applied_dict
 from onnxfuse.report.records import PassReport
+from onnxfuse.rewriting.match import node_label
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.model import check_models
@@ -28,41 +29,70 @@ from onnxfuse.verification.verdict import Status, Verdict
 __all__ = ["Rejections", "difference_of"]
 
 
+@dataclass(frozen=True)
+class _Rejected:
+    pair: RegionPair
+    evidence: Evidence
+    at: list[str]
+
+
 @dataclass
 class Rejections:
     """Keeps what verification said no to, while a pipeline runs: `admit` and `on_pass` are for its manager.
 
+    Equal regions are kept once: the evidence is the same.
+
     Attributes:
         pipeline: What runs.
-        differences: A difference for each region that was rejected.
-        lost: Why there is none for others, as sentences.
+        lost: Why there is no difference of some, as sentences.
     """
 
     pipeline: Pipeline
-    differences: list[Difference] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    _pending: list[tuple[RegionPair, Evidence, str]] = field(default_factory=list)
+    _pending: list[_Rejected] = field(default_factory=list)
+    _found: list[tuple[Pass, _Rejected]] = field(default_factory=list)
 
     def admit(self, index: int, region: Region, evidence: Evidence) -> bool:
         """Takes down a region that was rejected; lets everything pass."""
         del index
-        if evidence.grade == "rejected":
-            at = region.before[-1].name or str(region.before[-1].outputs[0].name)
-            pair = region_pair(region, evidence.feeds)
-            if isinstance(pair, str):
-                self.lost.append(f"no reproducer of what was rejected at {at}: {pair}")
-            else:
-                self._pending.append((pair, evidence, at))
+        if evidence.grade != "rejected":
+            return True
+        at = node_label(region.before[-1])
+        # The verifier looks at equal regions once, so that they have one set of inputs.
+        same = (one for one in self._pending if evidence.feeds and one.evidence.feeds is evidence.feeds)
+        known = next(same, None)
+        if known is not None:
+            if at not in known.at:
+                known.at.append(at)
+            return True
+        pair = region_pair(region, evidence.feeds)
+        if isinstance(pair, str):
+            self.lost.append(f"no reproducer of what was rejected at {at}: {pair}")
+        else:
+            self._pending.append(_Rejected(pair, evidence, [at]))
         return True
 
     def on_pass(self, pass_: Pass, report: PassReport) -> None:
         """Takes down whose regions these were."""
         del report
-        for pair, evidence, at in self._pending:
-            facts = {"pipeline": str(self.pipeline), "pass": str(pass_), "at": at, "evidence": dict(evidence.details)}
-            what = f"{pass_} at {at} was rejected: {evidence.text}"
-            self.differences.append(Difference(pair.before, pair.after, what, pair.feeds, facts, _rebuild(pass_)))
+        self._found += [(pass_, one) for one in self._pending]
         self._pending.clear()
+
+    def differences(self) -> Iterator[Difference]:
+        """Yields a difference for each, as small as it gets."""
+        for pass_, one in self._found:
+            facts = {
+                "pipeline": str(self.pipeline),
+                "pass": str(pass_),
+                "at": one.at,
+                "evidence": dict(one.evidence.details),
+            }
+            what = f"{pass_} at {one.at[0]} was rejected: {one.evidence.text}"
+            if len(one.at) > 1:
+                what += f" (and at {len(one.at) - 1} more nodes the same)"
+            verdict = _compared(one.pair)
+            pair = shrunk(one.pair, verdict)[0] if verdict.status is Status.DIFFERENT else one.pair
+            yield Difference(pair.before, pair.after, what, pair.feeds, facts, _rebuild(pass_))
 
 
 def difference_of(found: Bisection, original: ModelLike) -> Difference:

@@ -32,6 +32,14 @@ MODELS: Final = {
     # Nothing for a pass of the catalogue.
     "relu": f"{HEAD} g (float[N, 8] x) => (float[N, 8] y) {{ [relu] y = Relu(x) }}",
     "neg": f"{HEAD} g (float[N, 8] x) => (float[N, 8] y) {{ [relu] y = Neg(x) }}",
+    # Integers: nothing rounds.
+    "negs": f"""{HEAD} g (int32[N] x) => (int32[N] y) {{
+        [n0] a = Neg(x) [n1] b = Neg(a) [n2] c = Neg(b) [n3] d = Neg(c) [n4] y = Neg(d)
+    }}""",
+    # Either Clip may go; not both.
+    "clips": f"""{HEAD} g (int32[N] x) => (int32[N] y) <int32 low = {{0}}, int32 high = {{6}}> {{
+        [first] h = Clip(x, low, high) [second] y = Clip(h, low, high)
+    }}""",
     # Nodes without names.
     "unnamed": f"{HEAD} g (float[N, 8] x) => (float[N, 8] y) {{ y = Relu(x) }}",
     # A custom op that no runtime knows, before two Slices that merge.
@@ -67,6 +75,8 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+
+import numpy as np
 
 from onnxfuse import Numerics, RewritePass
 
@@ -131,6 +141,30 @@ class NameRelu(OnRelu):
 
     def match(self, node, facts):
         facts.decline(f"it is not called {self.to}")
+
+
+@dataclass(frozen=True)
+class NegToProduct(OnRelu):
+    """Replace Neg by a product: at one node by a wrong one."""
+
+    wrong: str = ""
+    name = "neg-to-product"
+    ops = frozenset({"Neg"})
+
+    def rewrite(self, match, build):
+        factor = -3 if match.nodes[0].name == self.wrong else -1
+        return [build.op("Mul", match["data"], build.constant(np.array(factor, np.int32)))]
+
+
+@dataclass(frozen=True)
+class DropClip(OnRelu):
+    """Drop every Clip."""
+
+    name = "drop-clip"
+    ops = frozenset({"Clip"})
+
+    def rewrite(self, match, build):
+        return [match["data"]]
 '''
 
 ENTRY_POINTS: Final = """[onnxfuse.passes]
@@ -139,6 +173,8 @@ relu-to-neg = badmanners:ReluToNeg
 keep-relu = badmanners:KeepRelu
 wait-on-neg = badmanners:WaitOnNeg
 name-relu = badmanners:NameRelu
+neg-to-product = badmanners:NegToProduct
+drop-clip = badmanners:DropClip
 nowhere = badmanners_is_not_here:Nowhere
 """
 
