@@ -117,6 +117,7 @@ def test_signatures() -> None:
         "dims",
         "input_data",
         "budget",
+        "limit",
         "progress",
     ]
     assert inspect.signature(onnxfuse.apply).parameters["passes"].default == "default"

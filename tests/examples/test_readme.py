@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import onnx
@@ -22,6 +25,9 @@ TESTED = {
     "onnxfuse apply build/nasnetlarge.onnx -o build/nasnetlarge_merged.onnx -p merge-sliced": "in test_nasnetlarge.py",
     "onnxfuse passes": "test_passes",
     "onnxfuse verify model.onnx out.onnx": "test_verify",
+    "onnxfuse bisect model.onnx -p merge-sliced,remove-pad": "test_bisect",
+    "onnxfuse bisect model.onnx -p merge-sliced --check 'python judge.py {model}'": "test_bisect",
+    "onnxfuse apply model.onnx -o out.onnx --reproducer wrong": "test_bisect",
     "pip install torch onnx": "test_what_the_export_needs",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx": "test_make_demo, and in test_nasnetlarge_export.py",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx --checkpoint nasnetalarge-a1897284.pth": (
@@ -36,7 +42,7 @@ def test_no_command_is_untested() -> None:
 
 def test_make_demo() -> None:
     """The demo is the session that the README shows."""
-    (session,) = [command for command in commands_of(README) if "apply" in command]
+    (session,) = [command for command in commands_of(README) if "apply build" in command]
     lines = make_prints("demo")
     assert lines[-1] == f"venv/bin/{session}"
     fill = "venv/bin/python -m onnxfuse.testing fill examples/nasnetlarge/nasnetlarge.onnx build/nasnetlarge.onnx"
@@ -69,6 +75,17 @@ def test_verify(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["apply", "model.onnx", "-o", "out.onnx"]) == 0
     assert main(["verify", "model.onnx", "out.onnx"]) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "  y: equivalent"
+
+
+def test_bisect(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # The interpreter of the tests is the one that `python` means.
+    (model / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(model), prepend=os.pathsep)
+    (model / "judge.py").write_text("import sys\nsys.exit('model.onnx' not in sys.argv[1])\n")
+    for command in (command for command, test in TESTED.items() if test == "test_bisect"):
+        assert main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().err.count("nothing to find: the pipeline does no harm") == 2
+    assert sorted(path.name for path in model.iterdir()) == ["judge.py", "model.onnx", "out.onnx", "python"]
 
 
 def test_the_python_of_the_readme_runs(model: Path) -> None:
