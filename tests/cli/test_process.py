@@ -196,7 +196,7 @@ def merged(cli: Cli, pair: Path) -> Path:
 def test_a_progress_bar_on_a_terminal(pair: Path, merged: Path, more: dict[str, str]) -> None:
     done = on_a_terminal(["verify", pair, merged], more=more)
     assert done.code == 0
-    assert "normal 0 at N=1:   0%|" in done.err
+    assert "normal 0 at N=2:   0%|" in done.err
     assert "\x1b[" not in done.err
     # It is wiped before the answer, which stands at the beginning of a line.
     bar, _, answer = done.err.rpartition("\r")
