@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import onnx.reference
 import onnxruntime  # noqa: F401 - loaded while nobody waits
 
 from onnxfuse.verification.cargo import Blob, Bundle, Hold

@@ -40,6 +40,8 @@ _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
     "from onnxfuse.verification.serving import serve; serve(int(sys.argv[1]))"
 )
+# Also for numpy, whose threads make the start slow.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _MEANINGS: Final = {
     signal.SIGFPE: ", an integer division by 0 or of the least integer by -1",
     signal.SIGKILL: ", which is how the kernel ends a process where memory is short",
@@ -86,6 +88,7 @@ class Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._said,
+                    env={**os.environ, **_ONE_THREAD},
                     start_new_session=True,  # Ctrl-C is for the program that the user runs
                 )
             self._channel = Channel(ours)
