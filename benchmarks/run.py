@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import external_data, file_to_file, in_process, plot, scaling
+from benchmarks import external_data, file_to_file, in_process, plot, scaling, verification
 from benchmarks.measure import ROOT, clear_progress
 from benchmarks.peers import version
 from benchmarks.results import Group, as_json, as_text
@@ -25,9 +25,12 @@ GROUPS: Final[Mapping[str, Callable[[argparse.Namespace], Group]]] = {
     "file-to-file": lambda arguments: file_to_file.run(arguments.workdir, arguments.runs),
     "scaling": lambda arguments: scaling.run(arguments.runs),
     "external-data": lambda arguments: external_data.run(arguments.workdir, arguments.runs, real=arguments.real),
+    "verification": lambda _: verification.run(),
 }
 
-DISTRIBUTIONS: Final = ("onnx", "onnx-ir", "onnxruntime", "onnxsim", "onnxslim", "numpy", "protobuf")
+DISTRIBUTIONS: Final = (
+    *("onnx", "onnx-ir", "onnxruntime", "onnxsim", "onnxslim", "numpy", "protobuf", "polygraphy", "z3-solver"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
