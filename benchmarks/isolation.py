@@ -9,13 +9,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-__all__ = ["Child", "ChildError"]
+__all__ = ["Child", "ChildError", "ChildRaisedError"]
 
 STARTS_WITHIN: Final = 120.0
 
 
 class ChildError(Exception):
     """A call that gave no result: it raised, took too long, or ended the process."""
+
+
+class ChildRaisedError(ChildError):
+    """The call raised; the process is still there."""
 
 
 class Child:
@@ -46,6 +50,7 @@ class Child:
 
         Raises:
             ChildError: There is no result; the message says why in one line.
+            ChildRaisedError: The same, where the function raised.
         """
         if self._process is None:
             self._start()
@@ -61,7 +66,7 @@ class Child:
             self._end()
             raise ChildError(f"the process ended with code {code}") from None
         if not good:
-            raise ChildError(value)
+            raise ChildRaisedError(value)
         return value
 
     def _start(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import onnx
 
 from benchmarks.checkers import CHECKERS, COMMAND_LINE, ONNXFUSE, Answer, Checker
-from benchmarks.isolation import Child, ChildError
+from benchmarks.isolation import Child, ChildError, ChildRaisedError
 from benchmarks.measure import progress
 from benchmarks.results import Bar, Column, Group
 
@@ -140,7 +140,7 @@ def _count(checker: Checker, pairs: Sequence[Given]) -> Count:
                 answer = Answer(*child.call(checker.check, given.a, given.b))
             except ChildError as error:
                 answer = Answer("open", str(error))
-                count.died += str(error).startswith(("the process ended", "not done"))
+                count.died += not isinstance(error, ChildRaisedError)
             count.seconds.append(time.perf_counter() - started)
             count.answers.append((given, answer))
     return count
