@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import external_data, file_to_file, in_process, plot, scaling, verification
+from benchmarks import external_data, file_to_file, in_process, plot, scaling, verification, whole_models
 from benchmarks.measure import ROOT, clear_progress
 from benchmarks.peers import version
 from benchmarks.results import Group, as_json, as_text
@@ -26,6 +26,7 @@ GROUPS: Final[Mapping[str, Callable[[argparse.Namespace], Group]]] = {
     "scaling": lambda arguments: scaling.run(arguments.runs),
     "external-data": lambda arguments: external_data.run(arguments.workdir, arguments.runs, real=arguments.real),
     "verification": lambda _: verification.run(),
+    "whole-models": lambda arguments: whole_models.run(arguments.model or (), arguments.workdir),
 }
 
 DISTRIBUTIONS: Final = (
@@ -78,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=ROOT / "build" / "benchmarks",
         help="where models are kept and written (default: build/benchmarks)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="FILE",
+        action="append",
+        type=Path,
+        help="whole-models: a model to measure with (repeats)",
     )
     parser.add_argument(
         "--real",

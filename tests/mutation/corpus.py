@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnxfuse.testing import variations
 from tests.gauntlet.runner import CASES, Case
-from tests.laws import variations
 from tests.mutation.texts import TEXTS
 from tests.passes.chains import I32_MAX, MAX, MIN, chain
 

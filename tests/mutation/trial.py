@@ -20,7 +20,7 @@ from onnxfuse.errors import OnnxfuseError, VerificationError
 from tests.mutation.corpus import Model, corpus_of
 from tests.mutation.oracle import Expected, expected_of
 
-__all__ = ["TARGETS", "Target", "Verdict", "trial"]
+__all__ = ["TARGETS", "Target", "Verdict", "pass_of", "trial"]
 
 
 class Target(NamedTuple):
@@ -124,7 +124,7 @@ def _loaded(module: str, runs: str, source: str) -> RewritePass:
             faulty = types.ModuleType(name)
             sys.modules[name] = faulty
             exec(compile(text, f"<{name}>", "exec"), faulty.__dict__)
-        return _pass_of(sys.modules[runs])
+        return pass_of(sys.modules[runs])
     finally:
         for name, original in real.items():
             if original is None:
@@ -133,7 +133,8 @@ def _loaded(module: str, runs: str, source: str) -> RewritePass:
                 sys.modules[name] = original
 
 
-def _pass_of(module: types.ModuleType) -> RewritePass:
+def pass_of(module: types.ModuleType) -> RewritePass:
+    """Returns the pass that a module defines."""
     (kind,) = (
         item
         for item in vars(module).values()
@@ -144,21 +145,21 @@ def _pass_of(module: types.ModuleType) -> RewritePass:
 
 @functools.cache
 def _corpus(runs: str) -> list[Model]:
-    pass_ = _pass_of(importlib.import_module(runs))
+    pass_ = pass_of(importlib.import_module(runs))
     return corpus_of(pass_.name, pass_.ops)
 
 
 @functools.cache
 def _unverified(runs: str) -> dict[str, bytes]:
     """What the right pass makes of every model, unverified."""
-    pass_ = _pass_of(importlib.import_module(runs))
+    pass_ = pass_of(importlib.import_module(runs))
     return {model.name: onnxfuse.apply(model.data, pass_, verify="off").model for model in _corpus(runs)}
 
 
 @functools.cache
 def _expected(runs: str, name: str) -> Expected:
     (model,) = (model for model in _corpus(runs) if model.name == name)
-    exact = _pass_of(importlib.import_module(runs)).numerics is onnxfuse.Numerics.EXACT
+    exact = pass_of(importlib.import_module(runs)).numerics is onnxfuse.Numerics.EXACT
     proto = onnx.load_from_string(model.data)
     if model.case is None:
         return expected_of(proto, exact=exact)
