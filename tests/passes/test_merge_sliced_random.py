@@ -13,8 +13,8 @@ from onnxfuse.passes._slices import AMBIGUOUS, INEXPRESSIBLE
 from onnxfuse.report.records import Report
 from onnxfuse.testing.oracle import run, same
 from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, chain, ops_of
-from tests.passes.profile import EXAMPLES
 from tests.passes.running import refer
+from tests.profile import EXAMPLES
 
 TOO_LARGE = "the bounds on axis {axis} are too large to prove the merge for every length"
 SYMBOLS = ("N", "M", "K")

@@ -16,8 +16,8 @@ import onnxfuse
 from onnxfuse.report.records import Declined, Place, Report
 from onnxfuse.testing.oracle import open_session, same
 from tests.passes.chains import ops_of
-from tests.passes.profile import EXAMPLES
 from tests.passes.running import assert_same_results, parse
+from tests.profile import EXAMPLES
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 MODES = {"constant": 1, "reflect": 1, "edge": 1, "wrap": 19}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnxfuse.passes._slices import AMBIGUOUS, CLAMPED, EVERYTHING, INEXPRESSIBLE, Part, compose
 from onnxfuse.testing.oracle import open_session
 from tests.passes.chains import MAX, MIN
-from tests.passes.profile import EXAMPLES
+from tests.profile import EXAMPLES
 
 LENGTHS = range(41)
 

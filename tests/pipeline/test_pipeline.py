@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnxfuse import Builder, Facts, Match, Numerics, Pass, Pipeline, Repeat, RewritePass, UsageError
 from onnxfuse.passes import MergeSliced, RemovePad
 from onnxfuse.pipeline import registry
-from tests.passes.profile import EXAMPLES
+from tests.profile import EXAMPLES
 
 
 class Speed(StrEnum):

@@ -11,14 +11,15 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-__all__ = ["EXAMPLES"]
+__all__ = ["ASKED", "EXAMPLES"]
 
-_ASKED: Final = os.environ.get("ONNXFUSE_EXAMPLES")
+ASKED: Final = int(os.environ["ONNXFUSE_EXAMPLES"]) if os.environ.get("ONNXFUSE_EXAMPLES") else None
+"""How many were asked for, if they were."""
 
 EXAMPLES: Final = settings(
-    max_examples=int(_ASKED or "200"),
+    max_examples=ASKED or 200,
     deadline=None,
-    derandomize=_ASKED is None or bool(os.environ.get("CI")),
+    derandomize=ASKED is None or bool(os.environ.get("CI")),
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -1,0 +1,1 @@
+"""Generated models through the presets, and through `verify`."""
