@@ -22,7 +22,8 @@ def check(model: onnx.ModelProto, preset: str) -> onnxfuse.Report:
     after, report = onnxfuse.apply(model, preset)
 
     assert model.SerializeToString() == given_bytes
-    assert report.rejected == ()
+    # A region whose node takes an attribute from the call of its function cannot be run on its own.
+    assert [outcome.reason for outcome in report.rejected if "linked attributes" not in outcome.reason] == []
     assert report.modified or after.SerializeToString() == given_bytes
     if report.modified:
         onnx.checker.check_model(after, full_check=True)
@@ -35,7 +36,7 @@ def check(model: onnx.ModelProto, preset: str) -> onnxfuse.Report:
             assert differences(one, other) == []
         assert report.verdict is not None
         assert report.verdict.equivalent, report.verdict.explain()
-        assert not onnxfuse.apply(after, preset, verify="off").report.modified
+        assert not onnxfuse.apply(after, preset, verify="region").report.modified
     return report
 
 
