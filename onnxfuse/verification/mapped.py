@@ -17,6 +17,8 @@ __all__ = ["MappedFiles"]
 
 # Smaller arrays are copied wherever they lie: it costs less than a look at what is mapped.
 _WORTH: Final = 1 << 16
+# A process may often have no more than 1024 files open.
+_MOST_FILES: Final = 200
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class MappedFiles:
         return None if file is None else (file, mapping.offset + address - mapping.start)
 
     def _open(self, mapping: _Mapping) -> str | None:
-        """Opens a mapping's file, unless another one is there now; returns its key."""
+        """Opens a mapping's file, unless another one is there now, or too many are open; returns its key."""
+        if len(self.opened) >= _MOST_FILES:
+            return None
         try:
             descriptor = os.open(mapping.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -128,7 +129,11 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Where the kernel has to end a process, it is to be this one.
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with contextlib.suppress(OSError):  # which not every container allows
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    # Each file of weights that is mapped is one.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     # What a model names by a relative path is nowhere.
     nowhere = tempfile.mkdtemp(prefix="onnxfuse-")

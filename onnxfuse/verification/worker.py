@@ -72,7 +72,11 @@ class Worker:
         self._ready = False
 
     def start(self) -> None:
-        """Starts the process, unless it runs, and does not wait for it."""
+        """Starts the process, unless it runs, and does not wait for it.
+
+        Raises:
+            OnnxfuseError: It cannot be started.
+        """
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return
@@ -81,17 +85,21 @@ class Worker:
             # A file, since a pipe that nobody reads gets full.
             self._said = os.memfd_create("onnxfuse", os.MFD_CLOEXEC)
             path = json.dumps([os.fspath(entry) for entry in sys.path])
-            with its:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _PROGRAM, str(its.fileno()), path],
-                    pass_fds=[its.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._said,
-                    env={**os.environ, **_ONE_THREAD},
-                    start_new_session=True,  # Ctrl-C is for the program that the user runs
-                )
             self._channel = Channel(ours)
+            with its:
+                try:
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-P", "-c", _PROGRAM, str(its.fileno()), path],
+                        pass_fds=[its.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=self._said,
+                        env={**os.environ, **_ONE_THREAD},
+                        start_new_session=True,  # Ctrl-C is for the program that the user runs
+                    )
+                except OSError as error:
+                    self.stop()
+                    raise OnnxfuseError(f"the process for running models cannot be started: {error}") from error
             self._ready = False
             self._opened = 0
             self.starts += 1
@@ -130,9 +138,12 @@ class Worker:
         with self._lock:
             kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
             if kind == "unknown":
-                with cargo.packed(reply[0]) as (bundle, files, copied):
-                    self.bytes_sent += copied
-                    self._exchange(("give", cargo.key, bundle), files, timeout_s)
+                try:
+                    with cargo.packed(reply[0]) as (bundle, files, copied):
+                        self.bytes_sent += copied
+                        self._exchange(("give", cargo.key, bundle), files, timeout_s)
+                except OSError as error:
+                    raise EvaluationMemoryError(f"weights cannot be sent: {error.strerror}") from error
                 kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
         if kind == "fault":
             raise RuntimeError(f"in the process for running models:\n{reply[0]}")
@@ -159,7 +170,7 @@ class Worker:
             raise EvaluationCrashError(f"the process that ran the model {self._last_words()}") from None
         except OSError as error:
             self.stop()
-            raise EvaluationMemoryError(f"inputs or weights cannot be sent: {error.strerror}") from error
+            raise EvaluationMemoryError(f"inputs cannot be sent: {error.strerror}") from error
         except BaseException:
             # Ctrl-C, for one: a reply that comes later would be taken for that to another request.
             self.stop()
@@ -221,5 +232,10 @@ def shared_worker() -> Worker:
     if _shared is None or _owner != os.getpid():
         # After a fork the other process goes on with the worker that was there.
         _shared, _owner = Worker(), os.getpid()
-        atexit.register(_shared.stop)
     return _shared
+
+
+@atexit.register
+def _stop() -> None:
+    if _shared is not None and _owner == os.getpid():
+        _shared.stop()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -16,6 +18,7 @@ import onnx
 import onnx.parser
 import pytest
 
+from onnxfuse.errors import OnnxfuseError
 from onnxfuse.verification import worker as worker_module
 from onnxfuse.verification.evaluate import (
     EvaluationCrashError,
@@ -317,6 +320,8 @@ for _ in range(20):
 print(shared_worker()._process.pid, flush=True)
 if child:
     assert os.waitpid(child, 0)[1] == 0
+    evaluator.run({"x": np.ones(1, np.float32)})
+    assert shared_worker().starts == 1
 """,
         tmp_path,
     )
@@ -324,3 +329,14 @@ if child:
     assert (run.returncode, err) == (0, "")
     assert len(set(out.split())) == 2
     assert all(is_gone(int(pid)) for pid in out.split())
+
+
+def test_a_process_that_cannot_be_started_is_an_error_in_one_line(worker: Worker, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(OnnxfuseError, match="the process for running models cannot be started: .*No such file"):
+        isolated(ADD)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(OnnxfuseError, match=r"the process for running models \(.*false\) ended with code 1"):
+        isolated(ADD)
+    monkeypatch.undo()
+    assert isolated(ADD).run(X)[0].tolist() == [-2, -4]

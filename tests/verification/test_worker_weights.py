@@ -229,3 +229,9 @@ def test_more_files_than_go_in_one_call_come_through_in_order(tmp_path: Path) ->
     with pytest.raises(EOFError):
         other.receive()
     other.close()
+
+
+def test_weights_in_more_files_than_may_be_open(tmp_path: Path, worker: Worker) -> None:
+    weights = [mapped(tmp_path / f"{index}", value=index, count=1 << 14) for index in range(300)]
+    assert results(evaluator(*weights)) == [index << 14 for index in range(300)]
+    assert worker.bytes_sent < (101 << 16) + 200_000
