@@ -9,10 +9,11 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from onnxfuse.verification.element_types import is_integer, numpy_dtype
+from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.families import FAMILIES, Draw, constants_length, digits, fill, ladder_length
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec
-from onnxfuse.verification.roles import role_values
+from onnxfuse.verification.operand_sizes import Dims
+from onnxfuse.verification.role_values import EXTREME, Want, role_values
 
 __all__ = ["Family", "Feeds", "draw", "drawn_elements", "ladder_draws", "planned_counts"]
 
@@ -21,6 +22,9 @@ Feeds = Mapping[str, Any]
 
 LADDER_DRAWS: Final = 12
 """At least so many draws of the ladder, however large the inputs."""
+VARIED: Final = ("special", "ties")
+"""In these sequences have other lengths than 2, and optionals may be absent."""
+LENGTHS: Final = (1, 0, 3)
 CONSTANT_DRAWS: Final = (2, 48)
 UNIQUE_DRAWS: Final = 8
 """At most so many: more tell elements of narrow types apart that rarely matter."""
@@ -47,28 +51,34 @@ def draw(
         constants: What `constants_of` gives, for the family of that name.
 
     Returns:
-        An array for each tensor and each optional, a list of arrays for a sequence.
+        An array for each tensor, a list of arrays for a sequence, an array or None for an optional.
 
     Raises:
         InputError: If nothing can be drawn for an input's type.
     """
     total, before = drawn_elements(specs, binding), 0
+    lengths = {spec.name: _length(spec, family, index) for spec in specs if spec.kind == "sequence"}
+    shapes = {spec.name: binding.shape(spec) for spec in specs}
     feeds: dict[str, np.ndarray | list[np.ndarray] | None] = {}
     for spec in specs:
-        dtype, shape, name = _dtype(spec), binding.shape(spec), zlib.crc32(spec.name.encode())
+        dtype, shape, name = _dtype(spec), shapes[spec.name], zlib.crc32(spec.name.encode())
         rng = np.random.default_rng([seed, list(FAMILIES).index(family), index, name])
+        coin = zlib.crc32(spec.name.encode(), seed & 0xFFFFFFFF)
+        sizes: Mapping[str, Dims] = {}
+        if spec.role is not None:
+            sizes = spec.role.sizes.at({s.name: shapes[s.name] for s in specs if s.kind == "tensor"}, binding.sizes)
         items = []
-        for _ in range(_copies(spec)):
+        for _ in range(lengths.get(spec.name, 1)):
             count = math.prod(shape)
-            if spec.role is not None:
-                signed = family != "normal" and is_integer(dtype) and dtype.kind != "u"
-                values = role_values(spec.role, count, index, rng, signed).astype(dtype)
+            if spec.role is not None and (spec.role.hard or family not in EXTREME):
+                items.append(role_values(spec.role, Want(dtype, shape, family, index, rng, sizes, lengths)))
             else:
-                coin = zlib.crc32(spec.name.encode(), seed & 0xFFFFFFFF)
-                values = fill(family, Draw(dtype, count, before, total, index, rng, constants, coin))
-                before += count
-            items.append(values.reshape(shape))
+                wanted = Draw(dtype, count, before, total, index, rng, constants, coin)
+                items.append(fill(family, wanted).reshape(shape))
+            before += count if spec.free else 0
         feeds[spec.name] = items if spec.kind == "sequence" else items[0]
+        if spec.kind == "optional" and not spec.least and family in VARIED and index % 2:
+            feeds[spec.name] = None
     return feeds
 
 
@@ -85,7 +95,7 @@ def drawn_elements(specs: Iterable[InputSpec], binding: Binding) -> int:
     Raises:
         InputError: If the rank of one is not declared.
     """
-    return sum(_copies(spec) * math.prod(binding.shape(spec)) for spec in specs if spec.role is None)
+    return sum(_copies(spec) * math.prod(binding.shape(spec)) for spec in specs if spec.free)
 
 
 def ladder_draws(specs: Sequence[InputSpec], binding: Binding) -> int:
@@ -102,7 +112,7 @@ def ladder_draws(specs: Sequence[InputSpec], binding: Binding) -> int:
         InputError: If the rank of an input is not declared, or its type unknown.
     """
     elements = drawn_elements(specs, binding)
-    longest = max((ladder_length(_dtype(spec)) for spec in specs if spec.role is None), default=0)
+    longest = max((ladder_length(_dtype(spec)) for spec in specs if spec.free), default=0)
     return max(LADDER_DRAWS, -(-longest // elements)) if elements else LADDER_DRAWS
 
 
@@ -123,7 +133,7 @@ def planned_counts(
         InputError: If nothing can be drawn for an input.
     """
     elements = drawn_elements(specs, binding)
-    dtypes = [_dtype(spec) for spec in specs if spec.role is None and 0 not in binding.shape(spec)]
+    dtypes = [_dtype(spec) for spec in specs if spec.free and 0 not in binding.shape(spec)]
     longest = max((constants_length(dtype, constants) for dtype in dtypes), default=0)
     least, most = CONSTANT_DRAWS
     counts: dict[Family, int] = {
@@ -141,7 +151,12 @@ def planned_counts(
 
 
 def _copies(spec: InputSpec) -> int:
-    return 2 if spec.kind == "sequence" else 1
+    return max(2, spec.least) if spec.kind == "sequence" else 1
+
+
+def _length(spec: InputSpec, family: Family, index: int) -> int:
+    """The length of a sequence in a draw."""
+    return max(LENGTHS[index % len(LENGTHS)], spec.least) if family in VARIED else _copies(spec)
 
 
 def _dtype(spec: InputSpec) -> np.dtype[Any]:

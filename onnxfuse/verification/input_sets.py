@@ -23,6 +23,8 @@ __all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "StopError", "sets_o
 FAMILY_NAMES: Final = (*get_args(Family), "bindings")
 """What can be selected; `bindings` are more sizes of the symbolic dims, with a few draws of some families at each."""
 
+ATTEMPTS: Final = 3
+"""So many normal draws are tried before a model counts as one that does not run."""
 SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
 DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 MORE_BINDINGS: Final = 9
@@ -95,7 +97,8 @@ def sets_of(
         return [_user_set(index, feeds, specs) for index, feeds in enumerate(data)]
     if not check.full:
         plan = _Plan(check, specs, dims, seed, ("normal",), ())
-        return [*plan.sets(plan.required, plan.first(()), {"normal": 1})]
+        binding = plan.first(())
+        return [*plan.sets(plan.required, binding, {"normal": 1})]
     return _Plan(check, specs, dims, seed, chosen, constants_of(check.a.proto)).full()
 
 
@@ -149,6 +152,7 @@ class _Plan:
         self.chosen = chosen
         self.constants = constants
         self.tried: list[Binding] = []
+        self.lead = 0  # the first normal draw on which the first model runs
 
     def full(self) -> list[InputSet]:
         """The plan of the full comparison; what finds most comes first."""
@@ -175,7 +179,7 @@ class _Plan:
         at = f" at {binding}" if binding.sizes else ""
         for family, count in counts.items():
             # What goes on with `unique` is the next digit of numbers that are the same at no other binding.
-            start = 0 if family == "unique" else turn * count
+            start = 0 if family == "unique" else turn * count + (self.lead if family == "normal" else 0)
             for index in range(start, start + count):
                 label = f"{family} {index}{at}{suffix}"
                 yield InputSet(label, family, binding, self._maker(specs, binding, family, index))
@@ -228,42 +232,48 @@ class _Plan:
         Raises:
             StopError: If there is none.
         """
-        empty: tuple[Binding, Feeds, list[Any]] | None = None
-        reason = ""
-        for turn in (*wishes, *((size,) for size in SIZES)):
-            binding = bind(self.specs, user=self.dims, sizes=turn)
-            if binding in self.tried:
-                continue
-            self.tried.append(binding)
-            try:
-                feeds = draw(self.required, binding, "normal", 0, seed=self.seed)
-                results = self.check.run_first(feeds)
-            except InputError as error:
-                raise StopError(str(error)) from error
-            except CutError:
-                at = binding or "its sizes"
-                raise StopError(f"the first model did not finish one run at {at} {self.check.within}") from None
-            except EvaluationTimeoutError as error:
-                reason = str(error)
-                if turn in wishes:
+        turns = [bind(self.specs, user=self.dims, sizes=turn) for turn in (*wishes, *((size,) for size in SIZES))]
+        turns = [binding for place, binding in enumerate(turns) if binding not in turns[:place]]
+        reasons: list[str] = []
+        for attempt in range(ATTEMPTS):
+            empty: tuple[Binding, Feeds, list[Any]] | None = None
+            slow: list[Binding] = []
+            for binding in turns:
+                if any(all(binding.sizes[name] >= size for name, size in each.sizes.items()) for each in slow):
                     continue
-                break
-            except EvaluationError as error:
-                reason = str(error)
-                continue
-            if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
-                self._keep(feeds, results)
-                return binding
-            empty = empty or (binding, feeds, results)
-        if empty is None:
-            raise StopError(f"the first model does not run{self._tried_text()}: {reason}")
-        self.check.notes.append("at every size that was tried, some float output is empty")
-        self._keep(*empty[1:])
-        return empty[0]
+                try:
+                    feeds, results = self._try(binding, attempt)
+                except EvaluationError as error:
+                    reasons.append(str(error))
+                    slow += [binding] if isinstance(error, EvaluationTimeoutError) else []
+                    continue
+                if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
+                    return self._keep(attempt, binding, feeds, results)
+                empty = empty or (binding, feeds, results)
+            if empty is not None:
+                self.check.notes.append("at every size that was tried, some float output is empty")
+                return self._keep(attempt, *empty)
+        raise StopError(f"the first model does not run{self._tried_text()}: {reasons[0]}")
 
-    def _keep(self, feeds: Feeds, results: list[Any]) -> None:
+    def _try(self, binding: Binding, attempt: int) -> tuple[Feeds, list[Any]]:
+        """Runs the first model on a normal draw; raises `EvaluationError` where it does not run."""
+        if binding not in self.tried:
+            self.tried.append(binding)
+        try:
+            feeds = draw(self.required, binding, "normal", attempt, seed=self.seed)
+            return feeds, self.check.run_first(feeds)
+        except InputError as error:
+            raise StopError(str(error)) from error
+        except CutError:
+            at = binding or "its sizes"
+            raise StopError(f"the first model did not finish one run at {at} {self.check.within}") from None
+
+    def _keep(self, attempt: int, binding: Binding, feeds: Feeds, results: list[Any]) -> Binding:
+        """Begins the normal draws with this one."""
+        self.lead = attempt
         if "normal" in self.chosen:
             self.check.keep(feeds, results)
+        return binding
 
     def _tried_text(self) -> str:
         first = self.tried[0].sizes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.element_types import numpy_dtype
-from onnxfuse.verification.roles import Role, roles_of
+from onnxfuse.verification.roles import Role, least_items, roles_of
 
 if TYPE_CHECKING:
     import onnx
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Binding", "InputError", "InputSpec", "Kind", "bind", "free_inputs", "symbols"]
 
 Kind = Literal["tensor", "sequence", "optional", "other"]
+
+
+UNRANKED: Final = (2, 3)
 
 
 class InputError(Exception):
@@ -33,6 +36,7 @@ class InputSpec:
         dims: Sizes, names of symbolic dims, None for a dim without either; None where the rank is not declared.
         overridable: Whether it has a default: an initializer, from IR 4 on.
         role: What its elements mean to the operators they reach, where not every value is legal; None: all are.
+        least: Of a sequence, how many items its operators need; of an optional, 1 where it must be there.
     """
 
     name: str
@@ -41,6 +45,12 @@ class InputSpec:
     dims: tuple[int | str | None, ...] | None
     overridable: bool = False
     role: Role | None = None
+    least: int = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether every value is legal."""
+        return self.role is None or not self.role.hard
 
 
 @dataclass(frozen=True)
@@ -60,11 +70,13 @@ class Binding:
             spec: The input; its symbols are bound.
 
         Returns:
-            One size a dim.
+            One size a dim. The items of a sequence are matrices where nothing is declared of them.
 
         Raises:
-            InputError: If not even the rank is declared.
+            InputError: If not even the rank of a tensor is declared.
         """
+        if spec.dims is None and spec.kind == "sequence":
+            return UNRANKED
         if spec.dims is None:
             raise InputError(f"input {spec.name} has no declared rank, so nothing can be drawn for it")
         return tuple(
@@ -86,7 +98,7 @@ def free_inputs(model: onnx.ModelProto) -> list[InputSpec]:
     """
     graph = model.graph
     stored = {init.name for init in graph.initializer} | {init.values.name for init in graph.sparse_initializer}
-    roles = roles_of(model)
+    roles, least = roles_of(model), least_items(model)
     specs = []
     for value in graph.input:
         if value.name in stored and model.ir_version < 4:
@@ -94,8 +106,8 @@ def free_inputs(model: onnx.ModelProto) -> list[InputSpec]:
         kind, dtype, dims = _declared(value.type)
         role = roles.get(value.name)
         array = numpy_dtype(dtype)
-        fits = role is not None and array is not None and role.fits(array)
-        specs.append(InputSpec(value.name, kind, dtype, dims, value.name in stored, role if fits else None))
+        own = role.of_type(array) if role is not None and array is not None else None
+        specs.append(InputSpec(value.name, kind, dtype, dims, value.name in stored, own, least.get(value.name, 0)))
     return specs
 
 
