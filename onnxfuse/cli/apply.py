@@ -247,7 +247,7 @@ def check_dims(opened: Opened, dims: dict[str, int]) -> None:
     assert opened.source is not None  # noqa: S101 - the command line reads files
     from onnxfuse.verification.inputs import bind, free_inputs
 
-    bind(free_inputs(opened.source.proto), user=dims, sizes=(1,))
+    bind(free_inputs(opened.source.proto, roles=False), user=dims, sizes=(1,))
 
 
 # ---- after it

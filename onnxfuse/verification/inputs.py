@@ -87,24 +87,27 @@ class Binding:
         return ", ".join(f"{symbol}={size}" for symbol, size in self.sizes.items())
 
 
-def free_inputs(model: onnx.ModelProto) -> list[InputSpec]:
+def free_inputs(model: onnx.ModelProto, *, roles: bool = True) -> list[InputSpec]:
     """Lists the inputs that a caller may feed.
 
     Args:
         model: The model; headers of initializers suffice.
+        roles: Whether it is found out what they are used for: that takes time in proportion to the nodes.
 
     Returns:
         The graph inputs in order. Those that are initializers are `overridable` from IR 4 on, and no inputs below.
     """
     graph = model.graph
     stored = {init.name for init in graph.initializer} | {init.values.name for init in graph.sparse_initializer}
-    roles, least = roles_of(model), least_items(model)
+    known = roles_of(model) if roles else {}
+    items = any(not value.type.HasField("tensor_type") for value in graph.input)
+    least = least_items(model) if roles and items else {}
     specs = []
     for value in graph.input:
         if value.name in stored and model.ir_version < 4:
             continue
         kind, dtype, dims = _declared(value.type)
-        role = roles.get(value.name)
+        role = known.get(value.name)
         array = numpy_dtype(dtype)
         own = role.of_type(array) if role is not None and array is not None else None
         specs.append(InputSpec(value.name, kind, dtype, dims, value.name in stored, own, least.get(value.name, 0)))

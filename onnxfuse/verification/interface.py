@@ -46,7 +46,7 @@ def _compare_names(kind: str, before: list[str], after: list[str], differences: 
 
 
 def _compare_inputs(a: onnx.ModelProto, b: onnx.ModelProto, differences: list[str], notes: list[str]) -> None:
-    before, after = ({spec.name: spec for spec in free_inputs(model)} for model in (a, b))
+    before, after = ({spec.name: spec for spec in free_inputs(model, roles=False)} for model in (a, b))
     types_a, types_b = ({value.name: value.type for value in model.graph.input} for model in (a, b))
     added = [name for name, spec in after.items() if spec.overridable and name not in before]
     notes += [f"input {name} is new, and has a default" for name in added]

@@ -157,6 +157,9 @@ _SOME: Final = _slots(
 # Several factors of one size are each kept small.
 _COMBINED: Final = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "ReduceProd", "ReduceSum", "Mod", "Sum", "Pow"))
 _SIZES: Final = frozenset(("size", "repeats", "trips", "from", "to", "by", "broadcast shape", "scale", "scaled", "one"))
+_MASKS: Final = frozenset(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Cast", "Mul", "Sub"))
+_CONTROL: Final = frozenset(("If", "Loop", "Scan", "SequenceMap"))
+_KNOWN: Final = frozenset(op for op, _ in (*_KINDS, *_WHOLE, *_SOME)) | _COMBINED | _MASKS | {"Concat"}
 LARGE: Final = 1e3
 """A mask of a sentence is subtracted from 1 and multiplied by a number beyond that."""
 
@@ -234,10 +237,12 @@ class _Walk:
     def graph(self, graph: onnx.GraphProto) -> None:
         """Goes through a graph or a body; the uses of names that only a body has are dropped behind it."""
         for node in reversed(graph.node):
-            bodies = [a.g for a in node.attribute if a.HasField("g")]
-            for body in bodies:
-                self._body(node, body)
-            if node.domain in _DOMAINS:
+            op_type = node.op_type
+            if op_type in _CONTROL:
+                for attribute in node.attribute:
+                    if attribute.HasField("g"):
+                        self._body(node, attribute.g)
+            if op_type in _KNOWN and node.domain in _DOMAINS:
                 self._node(node)
 
     def _add(self, name: str, uses: Iterable[Use]) -> None:
@@ -269,7 +274,8 @@ class _Walk:
             kind = _KINDS.get((node.op_type, slot))
             if name and kind is not None:
                 self._add(name, [Use(kind, node, slot)])
-        self._masks(node)
+        if node.op_type in _MASKS:
+            self._masks(node)
         passed = self.uses.get(node.output[0] if node.output else "")
         if node.op_type == "Split":
             passed = [use for name in node.output for use in self.uses.get(name, ())]

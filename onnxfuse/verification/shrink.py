@@ -34,7 +34,7 @@ def shrunk(pair: RegionPair, verdict: Verdict) -> tuple[RegionPair, Verdict]:
 
 
 def _at_small_sizes(pair: RegionPair, verdict: Verdict) -> tuple[RegionPair, Verdict]:
-    names = symbols(free_inputs(pair.before.proto))
+    names = symbols(free_inputs(pair.before.proto, roles=False))
     if not names:
         return pair, verdict
     for size in SIZES:
