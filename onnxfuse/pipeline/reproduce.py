@@ -18,13 +18,12 @@ from onnxfuse.report.records import PassReport
 from onnxfuse.rewriting.match import node_label
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
-from onnxfuse.verification.model import check_models
 from onnxfuse.verification.region import Evidence
 from onnxfuse.verification.region_model import Region
 from onnxfuse.verification.region_pair import RegionPair, region_pair
-from onnxfuse.verification.reproducer import Difference, Rebuild, first_difference
+from onnxfuse.verification.reproducer import Difference, Rebuild, compared, first_difference
 from onnxfuse.verification.shrink import shrunk
-from onnxfuse.verification.verdict import Status, Verdict
+from onnxfuse.verification.verdict import Status
 
 __all__ = ["Rejections", "difference_of"]
 
@@ -90,7 +89,7 @@ class Rejections:
             what = f"{pass_} at {one.at[0]} was rejected: {one.evidence.text}"
             if len(one.at) > 1:
                 what += f" (and at {len(one.at) - 1} more nodes the same)"
-            verdict = _compared(one.pair)
+            verdict = compared(one.pair.before, one.pair.after, one.pair.feeds)
             pair = shrunk(one.pair, verdict)[0] if verdict.status is Status.DIFFERENT else one.pair
             yield Difference(pair.before, pair.after, what, pair.feeds, facts, _rebuild(pass_))
 
@@ -123,7 +122,7 @@ def difference_of(found: Bisection, original: ModelLike) -> Difference:
     }
     where = f"{pass_} at {found.rewrites[0].at} (rewrite {found.rewrites[0].index})" if found.rewrites else str(pass_)
     for pair in pairs:
-        verdict = _compared(pair)
+        verdict = compared(pair.before, pair.after, pair.feeds)
         if verdict.status is Status.DIFFERENT:
             if pair.before is not before and found.region is not None and pair.after is found.region.after:
                 pair, verdict = shrunk(pair, verdict)  # noqa: PLW2901
@@ -132,10 +131,6 @@ def difference_of(found: Bisection, original: ModelLike) -> Difference:
             return Difference(pair.before, pair.after, what, feeds, facts, _rebuild(pass_))
     what = f"with {where} the judge says no: {found.why}; onnxfuse verify sees no difference"
     return Difference(before, pairs[-1].after, what, {}, facts, _rebuild(pass_))
-
-
-def _compared(pair: RegionPair) -> Verdict:
-    return check_models(pair.before, pair.after, families="full", data=[pair.feeds] if pair.feeds else None)
 
 
 def _rebuild(pass_: Pass) -> Rebuild:

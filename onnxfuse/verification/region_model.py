@@ -77,7 +77,9 @@ def build(region: Region) -> Built | str:
     prelude: list[ir.Node] = []
     inside = {value for node in (*region.before, *region.after) for value in node.outputs}
     # Each with whether it leads to a constant that was folded: then all that it is computed from runs along.
-    stack = [
+    # What replaces an output may be a constant that no node reads: it is looked at last.
+    stack = [(value, False) for _, value in region.outputs]
+    stack += [
         (value, False)
         for node in reversed((*region.before, *region.after))
         for value in reversed(node.inputs)

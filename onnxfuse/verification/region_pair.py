@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
+import onnx.shape_inference
 import onnx_ir as ir
 
 from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.region_model import Built, Region, build
 
 __all__ = ["RegionPair", "region_pair"]
@@ -66,12 +68,34 @@ def region_pair(region: Region, feeds: Mapping[str, Any] | None = None) -> Regio
     nodes = list(built.model.graph.node)
     for proto, node in zip(nodes[first:], (*region.before, *region.after), strict=True):
         proto.name = node.name or ""
-    sides = [nodes[:middle], nodes[:first] + nodes[middle:]]
-    before, after = (
-        _side(built, side, names, inputs, outputs, [pair[index] for pair in built.pairs])
-        for index, side in enumerate(sides)
-    )
-    return RegionPair(before, after, {names[name]: value for name, value in feeds.items()})
+    before = _side(built, nodes[:middle], names, inputs, outputs, [pair[0] for pair in built.pairs])
+    feeds = {names[name]: value for name, value in feeds.items()}
+    if not all(output.type.tensor_type.HasField("shape") for output in outputs):
+        outputs = [_completed(output, before, feeds, symbols) for output in outputs]
+        del before.proto.graph.output[:]
+        before.proto.graph.output.extend(outputs)
+    after = _side(built, nodes[:first] + nodes[middle:], names, inputs, outputs, [pair[1] for pair in built.pairs])
+    return RegionPair(before, after, feeds)
+
+
+def _completed(
+    output: onnx.ValueInfoProto, before: EvalModel, feeds: Mapping[str, Any], symbols: _Symbols
+) -> onnx.ValueInfoProto:
+    """Declares an output of which the model says little as onnx infers it, else as it comes out."""
+    inferred = onnx.shape_inference.infer_shapes(before.proto).graph.output
+    found = next((value.type.tensor_type for value in inferred if value.name == output.name), None)
+    if found is not None and found.HasField("shape"):
+        rank, dtype = len(found.shape.dim), ir.DataType(found.elem_type)
+    elif feeds:
+        try:
+            evaluator = Evaluator(before.proto, weights=before.weights)
+            results = dict(zip(evaluator.output_names, evaluator.run(feeds), strict=True))
+        except EvaluationError:
+            return output
+        rank, dtype = results[output.name].ndim, ir.DataType(output.type.tensor_type.elem_type)
+    else:
+        return output
+    return symbols.declared(output.name, dtype, (None,) * rank)
 
 
 def _names(region: Region, built: Built) -> dict[str, str]:

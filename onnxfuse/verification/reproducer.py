@@ -40,6 +40,7 @@ __all__ = [
     "Difference",
     "Rebuild",
     "check_folder",
+    "compared",
     "first_difference",
     "write_difference",
     "write_error",
@@ -53,6 +54,8 @@ SCHEMA: Final = 1
 # Random weights say nothing that their seed does not say: above this they are left out.
 MOST_STAND_INS: Final = 64 << 20
 TAKEN_OUT: Final = "taken out"
+# Seconds for comparing the two models of a reproducer: large models on all inputs there are would take an hour.
+BUDGET: Final = 60.0
 # protobuf writes no larger message.
 LARGEST: Final = (1 << 31) - 1
 
@@ -239,8 +242,12 @@ def _shareable(difference: Difference) -> tuple[Difference, Verdict | None, str]
 
 def _replayed(difference: Difference) -> Verdict:
     """Compares the two as `onnxfuse verify` does."""
-    data = [difference.feeds] if difference.feeds else None
-    return check_models(difference.before, difference.after, families="full", data=data)
+    return compared(difference.before, difference.after, difference.feeds)
+
+
+def compared(before: EvalModel, after: EvalModel, feeds: Mapping[str, Any]) -> Verdict:
+    """Compares two models on `feeds`, or where there are none on drawn inputs, within a minute."""
+    return check_models(before, after, families="full", data=[feeds] if feeds else None, budget_s=BUDGET)
 
 
 def _size(model: EvalModel) -> int:

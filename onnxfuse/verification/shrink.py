@@ -8,6 +8,7 @@ from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.inputs import free_inputs, symbols
 from onnxfuse.verification.model import check_models
 from onnxfuse.verification.region_pair import RegionPair
+from onnxfuse.verification.reproducer import BUDGET, compared
 from onnxfuse.verification.verdict import Status, Verdict
 
 __all__ = ["shrunk"]
@@ -25,8 +26,7 @@ def shrunk(pair: RegionPair, verdict: Verdict) -> tuple[RegionPair, Verdict]:
     different = [output.name for output in verdict.outputs if output.status is Status.DIFFERENT]
     for name in different if len(verdict.outputs) > 1 else []:
         smaller = _with_output(pair, name)
-        data = [smaller.feeds] if smaller.feeds else None
-        found = check_models(smaller.before, smaller.after, families="full", data=data)
+        found = compared(smaller.before, smaller.after, smaller.feeds)
         if found.status is Status.DIFFERENT:
             pair, verdict = smaller, found
             break
@@ -38,7 +38,7 @@ def _at_small_sizes(pair: RegionPair, verdict: Verdict) -> tuple[RegionPair, Ver
     if not names:
         return pair, verdict
     for size in SIZES:
-        found = check_models(pair.before, pair.after, families="full", dims=dict.fromkeys(names, size))
+        found = check_models(pair.before, pair.after, families="full", dims=dict.fromkeys(names, size), budget_s=BUDGET)
         if found.status is Status.DIFFERENT and found.inputs and _elements(found) < _elements(verdict):
             return RegionPair(pair.before, pair.after, found.inputs), found
     return pair, verdict
