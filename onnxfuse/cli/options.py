@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from onnxfuse.pipeline.manager import Progress
     from onnxfuse.pipeline.pipeline import Member
 
@@ -62,11 +60,12 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--input-data",
-        metavar="FILE.npz",
+        metavar="PATH",
         type=Path,
         action="append",
         default=[],
-        help="compare on these inputs instead of drawn ones: one array for each input, by name (repeats)",
+        help="compare on these inputs instead of drawn ones: an .npz with one array for each input, a folder of such "
+        "files or of folders with one NAME.npy for each input, or an .info list of raw files (repeats)",
     )
 
 
@@ -126,40 +125,16 @@ def dims_of(arguments: argparse.Namespace) -> dict[str, int]:
     return dims
 
 
-def input_data_of(arguments: argparse.Namespace) -> list[Mapping[str, np.ndarray]] | None:
+def input_data_of(arguments: argparse.Namespace) -> list[Path] | None:
     """Reads `--input-data`.
 
     Raises:
-        UsageError: A file is not there, or no `.npz`.
+        UsageError: There is no such file.
     """
-    if not arguments.input_data:
-        return None
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    sets: list[Mapping[str, np.ndarray]] = []
     for path in arguments.input_data:
-        try:
-            # Opened here: numpy leaves a file that is no archive open.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                sets.append({name: archive[name] for name in archive.files})
-        except FileNotFoundError as error:
-            raise UsageError(f"--input-data {path}: no such file") from error
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            AttributeError,
-            TypeError,
-            NotImplementedError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise UsageError(f"--input-data {path}: is no .npz archive of plain arrays") from error
-    return sets
+        if not path.exists():
+            raise UsageError(f"--input-data {path}: no such file")
+    return arguments.input_data or None
 
 
 def pass_names(members: Iterable[Member]) -> list[str]:

@@ -17,6 +17,7 @@ from onnxfuse.verification.verdict import Status, Verdict
 
 if TYPE_CHECKING:
     from onnxfuse.rewriting.engine import Admit
+    from onnxfuse.verification.input_data import InputData
     from onnxfuse.verification.region_pair import RegionPair
 
 __all__ = ["Answer", "Bisection", "Judge", "Judgement", "Trial", "bisect", "turning_point", "verify_judge"]
@@ -131,7 +132,7 @@ def turning_point(count: int, ask: Callable[[int], Answer]) -> tuple[int, int]:
 def verify_judge(
     *,
     dims: Mapping[str, int] | None = None,
-    input_data: Sequence[Mapping[str, Any]] | None = None,
+    input_data: Sequence[InputData] | None = None,
     seed: int = 0,
     budget: float | None = None,
 ) -> Judge:

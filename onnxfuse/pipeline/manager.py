@@ -20,12 +20,12 @@ from onnxfuse.report.records import ModelFacts, PassReport, Report
 from onnxfuse.verification.verdict import Status, Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     import onnx_ir as ir
 
     from onnxfuse.rewriting.engine import Admit, Names
     from onnxfuse.verification.eval_model import EvalModel
+    from onnxfuse.verification.input_data import InputData
     from onnxfuse.verification.region import RegionVerifier
 
 __all__ = ["PassManager", "Progress", "Result", "VerifyLevel", "apply", "verify"]
@@ -69,7 +69,8 @@ class PassManager:
         exclude: Names of nodes that no rewrite may touch.
         dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the
             model.
-        input_data: Input sets for the whole-model check, used instead of drawn ones.
+        input_data: Input sets for the whole-model check, used instead of drawn ones: arrays by name, or the path of
+            an `.npz`, of a folder of such, or of an `.info` list.
         budget: Seconds for the whole-model check.
         progress: Told how far the run is.
         limit: How many rewrites to apply at the most; None for all.
@@ -81,7 +82,7 @@ class PassManager:
     verify: VerifyLevel = VerifyLevel.MODEL
     exclude: Sequence[str] = ()
     dims: Mapping[str, int] | None = None
-    input_data: Sequence[Mapping[str, np.ndarray]] | None = None
+    input_data: Sequence[InputData] | None = None
     budget: float = DEFAULT_BUDGET
     progress: Progress | None = None
     limit: int | None = None
@@ -234,7 +235,7 @@ def apply(
     skip: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dims: Mapping[str, int] | None = None,
-    input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    input_data: Sequence[InputData] | None = None,
     budget: float = DEFAULT_BUDGET,
     limit: int | None = None,
     progress: Progress | None = None,
@@ -249,7 +250,8 @@ def apply(
         exclude: Names of nodes that no rewrite may touch.
         dims: Sizes of symbolic dims for the whole-model check, by name or as `INPUT.AXIS`; never written into the
             model.
-        input_data: Input sets for the whole-model check, used instead of drawn ones.
+        input_data: Input sets for the whole-model check, used instead of drawn ones: arrays by name, or the path of
+            an `.npz`, of a folder of such, or of an `.info` list.
         budget: Seconds for the whole-model check; what it cuts is listed as not-run in the verdict.
         limit: How many rewrites to apply at the most: the first ones, the same for every larger limit. None for all.
         progress: Called with what is being done, how much is done, and how much there is.
@@ -310,7 +312,7 @@ def verify(
     b: ModelLike,
     *,
     dims: Mapping[str, int] | None = None,
-    input_data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    input_data: Sequence[InputData] | None = None,
     seed: int = 0,
     families: Iterable[str] | None = None,
     budget: float | None = None,
@@ -322,7 +324,8 @@ def verify(
         a: The original, of any kind that `load` takes.
         b: The model that should do the same.
         dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`.
-        input_data: Input sets to use instead of drawn ones.
+        input_data: Input sets to use instead of drawn ones: arrays by name, or the path of an `.npz`, of a folder of
+            such, or of an `.info` list.
         seed: Of the drawn inputs.
         families: What the inputs are filled with: of `normal`, `ladder`, `constants`, `unique`, `ties`, `special`,
             `wide`, `small`, `offset`, and `bindings` for more sizes of the symbolic dims. None for all.

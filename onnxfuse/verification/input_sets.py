@@ -12,6 +12,7 @@ from onnxfuse.errors import UsageError
 from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.draws import Family, Feeds, draw, planned_counts
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
+from onnxfuse.verification.input_data import InputData, data_sets
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, bind, free_inputs
 from onnxfuse.verification.model_constants import constants_of
 
@@ -66,7 +67,7 @@ class InputSet:
 
 def sets_of(
     check: ModelCheck,
-    data: Sequence[Feeds] | None,
+    data: Sequence[InputData] | None,
     dims: Mapping[str, int] | None,
     seed: int,
     families: Iterable[str] | None = None,
@@ -79,7 +80,7 @@ def sets_of(
 
     Args:
         check: The comparison; it runs the first model.
-        data: The user's own input sets.
+        data: The user's own input sets, or the files with them.
         dims: The user's sizes of symbolic dims; these are never varied.
         seed: Of the random numbers.
         families: Names in `FAMILY_NAMES`; None for all.
@@ -94,7 +95,7 @@ def sets_of(
     chosen = _selected(families)
     specs = free_inputs(check.a.proto)
     if data is not None:
-        return [_user_set(index, feeds, specs) for index, feeds in enumerate(data)]
+        return _user_sets(data, specs, dims)
     if not check.full:
         plan = _Plan(check, specs, dims, seed, ("normal",), ())
         binding = plan.first(())
@@ -120,16 +121,21 @@ def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def _user_set(index: int, feeds: Feeds, specs: Sequence[InputSpec]) -> InputSet:
+def _user_sets(data: Sequence[InputData], specs: Sequence[InputSpec], dims: Mapping[str, int] | None) -> list[InputSet]:
+    sizes = bind(specs, user=dims, sizes=(0,)).sizes
+    given = {name: size for name, size in sizes.items() if size == bind(specs, user=dims, sizes=(1,)).sizes[name]}
     known = {spec.name for spec in specs}
-    missing = [spec.name for spec in specs if not spec.overridable and spec.name not in feeds]
-    unknown = [name for name in feeds if name not in known]
-    if missing or unknown:
-        what = f"has nothing for input {missing[0]}" if missing else f"has {unknown[0]}, which is no input"
-        raise UsageError(
-            f"input set {index} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
-        )
-    return InputSet(f"data {index}", "data", Binding({}), lambda: dict(feeds))
+    sets: list[InputSet] = []
+    for found in (found for source in data for found in data_sets(source, specs, Binding(given))):
+        missing = [spec.name for spec in specs if not spec.overridable and spec.name not in found.names]
+        unknown = [name for name in found.names if name not in known]
+        if missing or unknown:
+            what = f"has nothing for input {missing[0]}" if missing else f"has {unknown[0]}, which is no input"
+            raise UsageError(
+                f"input set {len(sets)} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
+            )
+        sets.append(InputSet(f"data {len(sets)}", "data", Binding({}), found.make))
+    return sets
 
 
 class _Plan:

@@ -17,6 +17,7 @@ from onnxfuse.verification.compare import Difference, compare_values
 from onnxfuse.verification.eval_model import EvalModel, custom_domains, identical, is_own_fault, without_data
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError, Evaluator
 from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.verification.input_data import InputData
 from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import InputError
 from onnxfuse.verification.interface import compare_interface
@@ -44,7 +45,7 @@ def check_models(
     *,
     families: Literal["quick", "full"],
     dims: Mapping[str, int] | None = None,
-    data: Sequence[Mapping[str, np.ndarray]] | None = None,
+    data: Sequence[InputData] | None = None,
     seed: int = 0,
     selected: Iterable[str] | None = None,
     budget_s: float | None = None,

@@ -428,9 +428,11 @@ def test_input_data_that_cannot_be_read(cli: Cli, pair: Path, folder: Path) -> N
     (folder / "text.npz").write_text("hello")
     (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:200])
     (folder / "folder.npz").mkdir()
-    for name in ("objects.npz", "array.npy", "empty.npz", "text.npz", "cut.npz", "folder.npz"):
+    for name in ("objects.npz", "array.npy", "empty.npz", "text.npz", "cut.npz"):
         error = cli("apply", pair, "--dry-run", "--input-data", name).error
-        assert error == f"--input-data {name}: is no .npz archive of plain arrays"
+        assert error == f"input data {name}: is no .npz archive of plain arrays"
+    error = cli("apply", pair, "--dry-run", "--input-data", "folder.npz").error
+    assert error == "input data folder.npz: holds neither .npz files nor folders with one .npy for each input"
     assert cli("apply", pair, "--dry-run", "--input-data", "no.npz").error == "--input-data no.npz: no such file"
 
 

@@ -127,3 +127,15 @@ def test_an_unknown_family_is_one_line(cli: Cli, relu: Path, folder: Path) -> No
     assert done.code == 2
     assert "no family of inputs is named 'laddr': did you mean ladder?" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_input_data_of_a_list(cli: Cli, relu: Path, folder: Path) -> None:
+    neg = save("neg", folder)
+    np.ones((1, 8), np.float32).tofile("one.bin")
+    Path("some.info").write_text("0 one.bin\n", encoding="utf-8")
+    done = cli("verify", relu, neg, "--input-data", "some.info", "--json")
+    assert done.json["outputs"][0]["draw"] == "data 0"
+    Path("bad.info").write_text("0 /etc/hostname\n", encoding="utf-8")
+    refused = cli("verify", relu, neg, "--input-data", "bad.info")
+    assert refused.code == 2
+    assert refused.error == "input data bad.info, line 1: /etc/hostname is outside of the folder of the list"
