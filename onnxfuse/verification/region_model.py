@@ -67,6 +67,10 @@ class Built:
 
 def build(region: Region) -> Built | str:
     """Puts both sides into one model; a sentence says why it cannot be done."""
+    for node in (*region.before, *region.after):
+        for attribute in node.attributes.values():
+            if attribute.is_ref():
+                return f"{attribute.name} of {node.op_type} comes from the call of the function"
     names: dict[ir.Value, str] = {}
     inputs: dict[str, ir.Value] = {}
     weights: dict[str, np.ndarray] = {}
@@ -95,7 +99,10 @@ def build(region: Region) -> Built | str:
             _add_constant(model, names[value], tensor, weights)
             continue
         producer = value.producer()
-        if tensor is None and producer is not None and (folded or region.contents(value) is not None):
+        if folded and producer is not None and _has_body(producer):
+            return f"what leads to the constants of the region has a body ({producer.op_type}), which may read more"
+        free = producer is None or _has_body(producer)  # a body may read more than the inputs of its node
+        if tensor is None and producer is not None and not free and (folded or region.contents(value) is not None):
             # Shape arithmetic that was folded: it runs, so that the folding is checked along with the rewrite, from
             # the tensor on whose shape it depends.
             further = producer.op_type not in ("Shape", "Size")
@@ -121,6 +128,10 @@ def build(region: Region) -> Built | str:
             model.graph.output.add(name=name)
     reads_shapes = any(value in names and names[value] in inputs for node in prelude for value in node.inputs if value)
     return Built(model, inputs, weights, pairs, reads_shapes)
+
+
+def _has_body(node: ir.Node) -> bool:
+    return any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
 
 
 def _renamed(node: ir.Node, names: Mapping[ir.Value, str], ordinal: int) -> onnx.NodeProto:
