@@ -49,7 +49,10 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: Nothing can be written there.
     """
-    if arguments.reproducer is not None:
+    if arguments.reproducer is None:
+        if arguments.with_weights:
+            options.say("note: --with-weights has no effect without --reproducer")
+    else:
         from onnxfuse.verification.reproducer import check_folder
 
         check_folder(arguments.reproducer)

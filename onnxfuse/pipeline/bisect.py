@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, Opened, open_model
-from onnxfuse.pipeline.base import Pass
+from onnxfuse.pipeline.base import Pass, RewritePass
 from onnxfuse.pipeline.manager import PassManager, VerifyLevel, raise_on_failure, verify
 from onnxfuse.pipeline.pipeline import Pipeline, PipelineLike
 from onnxfuse.report.records import Applied, PassReport, Report
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from onnxfuse.verification.region_pair import RegionPair
 
 __all__ = ["Answer", "Bisection", "Judge", "Judgement", "Trial", "bisect", "turning_point", "verify_judge"]
+
+
+FICKLE: Final = "the judge does not say the same of the same model when it is asked again"
 
 
 class Answer(StrEnum):
@@ -211,7 +215,7 @@ class _Made:
 
     @property
     def model(self) -> ModelLike:
-        return self.opened.result() if self.report.modified else self.opened.unchanged()
+        return self.opened.result() if any(starmap(_may_change, self.ran)) else self.opened.unchanged()
 
 
 @dataclass
@@ -237,20 +241,40 @@ class _Search:
             return self._end(Answer.UNKNOWN, f"the model cannot be judged as it came: {unchanged.why}")
         whole = self._make(self.pipeline, self.limit)
         self.passes = [pass_ for pass_, _ in whole.ran]
-        if not whole.report.modified:
+        if not any(starmap(_may_change, whole.ran)):
             return self._end(Answer.GOOD, "the pipeline rewrites nothing")
         found = self._judge(whole)
         if found.answer is Answer.GOOD:
             return self._end(Answer.GOOD, "the pipeline does no harm", evidence=found)
         if found.answer is Answer.UNKNOWN:
             return self._end(Answer.UNKNOWN, f"what the whole pipeline makes cannot be judged: {found.why}")
-        # Only where something was rewritten can anything have gone wrong.
-        ends = [0, *(count for count, (_, report) in enumerate(whole.ran, 1) if report.applied)]
+        ends = [0, *(count for count, one in enumerate(whole.ran, 1) if _may_change(*one))]
         good, bad = turning_point(len(ends) - 1, lambda step: self._ask(ends[step], None))
         if bad - good > 1:
             among = tuple(self.passes[end - 1] for end in ends[good + 1 : bad + 1])
             return self._end(Answer.UNKNOWN, "the judge cannot tell between these passes", passes=among)
-        return self._rewrites(whole, ends[bad])
+        if isinstance(self.passes[ends[bad] - 1], RewritePass):
+            return self._rewrites(whole, ends[bad])
+        return self._foreign(ends[bad])
+
+    def _foreign(self, count: int) -> Bisection:
+        """Ends at the last of so many passes: it has no rewrites to search among."""
+        pass_ = self.passes[count - 1]
+        before, after = self._made(count - 1, None), self._made(count, None)
+        found = self._again(before, after)
+        if found is None:
+            return self._end(Answer.UNKNOWN, FICKLE, passes=(pass_,))
+        return self._end(Answer.BAD, found.why, passes=(pass_,), evidence=found, before=before.model, after=after.model)
+
+    def _again(self, before: _Made, after: _Made) -> Judgement | None:
+        """Judges the models around the culprit once more; None where the answers are not what they were.
+
+        What a judge says from one run to the next is nothing to build on unless it is the same.
+        """
+        if self._judge(before).answer is not Answer.GOOD:
+            return None
+        found = self._judge(after)
+        return found if found.answer is Answer.BAD else None
 
     def _rewrites(self, whole: _Made, count: int) -> Bisection:
         """Searches among the rewrites of the last of so many passes."""
@@ -264,10 +288,9 @@ class _Search:
         culprit = applied[bad - 1]
         before = self._made(count, culprit.index - 1)
         after, region = self._captured(count, culprit.index)
-        # Once more: what a judge says from one run to the next is nothing to build on unless it is the same.
-        if self._judge(before).answer is not Answer.GOOD or (found := self._judge(after)).answer is not Answer.BAD:
-            why = "the judge does not say the same of the same model when it is asked again"
-            return self._end(Answer.UNKNOWN, why, passes=(pass_,), rewrites=(culprit,))
+        found = self._again(before, after)
+        if found is None:
+            return self._end(Answer.UNKNOWN, FICKLE, passes=(pass_,), rewrites=(culprit,))
         return self._end(
             Answer.BAD,
             found.why,
@@ -348,6 +371,11 @@ class _Search:
 
     def _end(self, answer: Answer, why: str, **found: Any) -> Bisection:
         return Bisection(answer, why, str(self.pipeline), trials=tuple(self.trials), **found)
+
+
+def _may_change(pass_: Pass, report: PassReport) -> bool:
+    """Says whether a pass may have changed the model: of one that is no rewrite pass, nobody counts the rewrites."""
+    return bool(report.applied) or not isinstance(pass_, RewritePass)
 
 
 def _label(node: Any) -> str:

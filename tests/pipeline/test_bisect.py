@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import onnxfuse
-from onnxfuse import Builder, Facts, Match, Pass, PassError, Repeat, UsageError
+from onnxfuse import Builder, Facts, Match, Numerics, Pass, PassError, Repeat, UsageError
 from onnxfuse.pipeline.bisect import Answer, Bisection, Judge, Judgement, bisect, turning_point, verify_judge
+from onnxfuse.pipeline.manager import _Run
 from onnxfuse.pipeline.reproduce import difference_of
+from onnxfuse.report.records import PassReport
 from tests.rewriting.rules import Replace, nodes, read
 
 GOOD, BAD, UNKNOWN = Answer
@@ -169,6 +173,62 @@ def test_a_model_that_does_not_run_any_more() -> None:
     found = bisect(chain(3), passes)
     assert (found.answer, found.rewrites[0].index) == (BAD, 1)
     assert "fails where the first one runs" in difference_of(found, chain(3)).what
+
+
+@dataclass(frozen=True)
+class Foreign(Pass):
+    """A pass of another kind: it changes the model as a whole."""
+
+    op: str = "Neg"
+    name: ClassVar[str] = "foreign"
+    numerics: ClassVar[Numerics] = Numerics.EXACT
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Puts a node before the first output."""
+        (output,) = model.graph.outputs
+        node = ir.node(self.op, [output], name=self.op)
+        node.outputs[0].type, node.outputs[0].shape = output.type, output.shape
+        name, output.name = output.name, "inner"
+        node.outputs[0].name = name
+        model.graph.append(node)
+        model.graph.outputs[0] = node.outputs[0]
+        return ir.passes.PassResult(model, modified=True)
+
+
+@pytest.fixture
+def foreigners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the manager run them, as one that takes foreign passes would."""
+    run = _Run._run
+
+    def any_pass(self: _Run, pass_: Pass) -> PassReport:
+        if not isinstance(pass_, Foreign):
+            return run(self, pass_)
+        pass_.call(self.opened.working_model())
+        self.modified = True
+        return PassReport(str(pass_), str(pass_.numerics))
+
+    monkeypatch.setattr(_Run, "_run", any_pass)
+
+
+@pytest.mark.usefixtures("foreigners")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_foreign_pass_is_as_far_as_it_goes(place: int) -> None:
+    passes: list[Pass] = [Replace("Neg", right, only(f"n{i}")) for i in range(2)]
+    passes.insert(place, Foreign())
+    found = bisect(chain(3), passes)
+    assert (found.answer, found.passes, found.rewrites) == (BAD, (Foreign(),), ())
+    assert [node.op_type for node in found.after.graph.node][-1] == "Neg"
+    assert len(found.after.graph.node) == len(found.before.graph.node) + 1
+    difference = difference_of(found, chain(3))
+    assert difference.what.startswith("foreign gives other results: v3: different")
+    assert len(difference.before.proto.graph.node) == 3
+
+
+@pytest.mark.usefixtures("foreigners")
+def test_a_rewrite_after_a_foreign_pass_is_found() -> None:
+    passes = [Foreign("Identity"), Replace("Neg", wrong_at("n1"))]
+    found = bisect(chain(3), passes)
+    assert (found.passes, found.rewrites[0].removed) == ((passes[1],), (("n1", "Neg"),))
 
 
 # ---- what shows it
