@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -102,6 +105,19 @@ def run_process(argv: Sequence[str], *paths: Path, cwd: Path | None = None) -> O
     """Runs a process with this checkout, and `paths`, on Python's path."""
     done = subprocess.run(argv, env=environment(*paths), cwd=cwd, capture_output=True, check=False, timeout=60)
     return Outcome(done.returncode, done.stdout, done.stderr.decode())
+
+
+def replay(folder: Path, *, process: bool = False) -> Outcome:
+    """Runs the one command that a reproducer's README has, in its folder: here, or as a process of its own."""
+    lines = (folder / "README.txt").read_text(encoding="utf-8").splitlines()
+    (command,) = (line for line in lines if line.startswith("    onnxfuse "))
+    argv = shlex.split(command)[1:]
+    if process:
+        return run_process([*COMMAND, *argv], cwd=folder)
+    out, err = StringIO(), StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(argv)
+    return Outcome(code, out.getvalue().encode(), err.getvalue())
 
 
 @pytest.fixture

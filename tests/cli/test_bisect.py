@@ -17,7 +17,7 @@ import onnx
 import pytest
 
 from onnxfuse.verification.region import Evidence, RegionVerifier
-from tests.cli.conftest import COMMAND, Cli, Outcome, environment, run_process
+from tests.cli.conftest import COMMAND, Cli, environment, replay
 from tests.cli.models import save
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -42,12 +42,6 @@ def count(more: str) -> str:
     """A script that counts the products."""
     # As the field op_type stands in the file: importing onnx takes a second.
     return f"import sys\ncount = open(sys.argv[1], 'rb').read().count(b'\\x22\\x03Mul')\n{more}\n"
-
-
-def replay(folder: Path) -> Outcome:
-    """Runs the one command of the README."""
-    (line,) = (line for line in (folder / "README.txt").read_text().splitlines() if line.startswith("    onnxfuse "))
-    return run_process([*COMMAND, *shlex.split(line)[1:]], cwd=folder)
 
 
 def written(folder: Path = Path()) -> Path:
@@ -81,7 +75,7 @@ def test_says_what_it_tried_and_what_it_found(cli: Cli, negs: Path) -> None:
     assert lines[-1] == f"shown by: cd {folder} && {command}"
     assert report(folder)["pipeline"] == PIPELINE
     assert report(folder)["versions"]["badmanners"] == "1.2"
-    again = replay(folder)
+    again = replay(folder, process=True)
     assert again.code == 1
     assert report(folder)["verdict"]["outputs"][0]["why"] in again.err
 

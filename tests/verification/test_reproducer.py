@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,20 +20,12 @@ import onnxfuse
 from onnxfuse import UsageError
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.reproducer import Difference, write_difference, write_error, write_folder, write_reproducer
-from tests.cli.conftest import COMMAND, Outcome, run_process
+from tests.cli.conftest import replay
 from tests.rewriting.rules import read
 
 NEG = "g (int32[N] x) => (int32[N] y) { y = Neg(x) }"
 ABS = "g (int32[N] x) => (int32[N] y) { y = Abs(x) }"
 FILES = ["README.txt", "after.onnx", "before.onnx", "inputs.npz", "report.json"]
-
-
-def replay(folder: Path) -> Outcome:
-    """Runs the one command of the README."""
-    (line,) = (line for line in (folder / "README.txt").read_text().splitlines() if line.startswith("    onnxfuse "))
-    name, *argv = shlex.split(line)
-    assert (name, argv) == ("onnxfuse", shlex.split(report(folder)["command"])[1:])
-    return run_process([*COMMAND, *argv], cwd=folder)
 
 
 def report(folder: Path) -> Any:
@@ -67,7 +58,8 @@ def test_the_command_shows_the_difference_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert folder.parent == tmp_path / "not" / "there"
     assert sorted(folder.parent.iterdir()) == [folder]
-    done = replay(folder)
+    assert report(folder)["command"] == "onnxfuse verify before.onnx after.onnx --input-data inputs.npz"
+    done = replay(folder, process=True)
     assert done.code == 1
     (output,) = report(folder)["verdict"]["outputs"]
     assert f"  y: different: {output['why']}" in done.err.splitlines()
