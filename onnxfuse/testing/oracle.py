@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-__all__ = ["Array", "Results", "feeds_of", "open_session", "run", "same"]
+__all__ = ["Array", "Results", "RunError", "feeds_of", "open_session", "outcome", "run", "same"]
 
 Array = npt.NDArray[Any]
 Results = dict[str, Any]
@@ -20,20 +20,47 @@ SIZES: Final[tuple[tuple[int, ...], ...]] = ((2, 3, 4), (1,), (5, 2, 7), (0,))
 SPECIAL: Final = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 3.0e38)
 
 
+class RunError(Exception):
+    """onnxruntime does not load a model, or does not run it on a feed."""
+
+
 def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
-    """Opens a model on one thread, without onnxruntime's own rewriting."""
+    """Opens a model on one thread, without onnxruntime's own rewriting.
+
+    Raises:
+        RunError: It cannot be loaded.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise RunError(f"{type(error).__name__}: {error}") from error
+
+
+def outcome(session: ort.InferenceSession, names: Sequence[str], feed: Mapping[str, Array]) -> Results:
+    """Runs a model on one feed.
+
+    Raises:
+        RunError: It does not run.
+    """
+    try:
+        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+    except Exception as error:
+        raise RunError(f"{type(error).__name__}: {error}") from error
 
 
 def run(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]]) -> list[Results]:
-    """Runs a model on every feed, in one session."""
+    """Runs a model on every feed, in one session.
+
+    Raises:
+        RunError: It does not load, or does not run on one of them.
+    """
     session = open_session(model)
     names = [output.name for output in model.graph.output]
-    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+    return [outcome(session, names, feed) for feed in feeds]
 
 
 def feeds_of(model: onnx.ModelProto, *, special: bool = True, indices: bool = False) -> Iterator[dict[str, Array]]:

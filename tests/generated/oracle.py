@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from onnxfuse.testing.oracle import Results, open_session, same
+from onnxfuse.testing.oracle import Results, RunError, open_session, outcome, same
 from onnxfuse.testing.strategies import feeds_for
 
 __all__ = ["differences", "exposed", "feeds_of", "run"]
@@ -35,9 +35,9 @@ def run(model: onnx.ModelProto, feeds: list[dict[str, Any]]) -> list[Results | s
     results: list[Results | str] = []
     for feed in feeds:
         try:
-            results.append(dict(zip(names, session.run(names, feed), strict=True)))
-        except RuntimeError as error:
-            results.append(f"{type(error).__name__}: {error}")
+            results.append(outcome(session, names, feed))
+        except RunError as error:
+            results.append(str(error))
     return results
 
 
