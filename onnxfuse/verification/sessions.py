@@ -179,11 +179,8 @@ class OrtSession(Session):
         self._ort = ort
         declared = [*self.session.get_inputs(), *self.session.get_overridable_initializers()]
         self._raw_inputs = {value.name: _RAW[value.type] for value in declared if value.type in _RAW}
-        raw_outputs = any(value.type in _RAW for value in self.session.get_outputs())
-        self._as_values = raw_outputs or bool(self._raw_inputs)
+        self._raw_outputs = frozenset(value.name for value in self.session.get_outputs() if value.type in _RAW)
         self._weights: dict[str, Any] = dict(weights)
-        if self._as_values:
-            self._weights = {name: self._value(name, array) for name, array in weights.items()}
 
     def run(self, feeds: Mapping[str, Any], fetch: Sequence[str], timeout_s: float | None) -> list[Any]:
         """Runs it once, as `Evaluator.run` does."""
@@ -200,11 +197,12 @@ class OrtSession(Session):
             timer.daemon = True
             timer.start()
         try:
-            if not self._as_values:
+            # Not where it can be helped: there are no OrtValues of strings.
+            if not self._raw_inputs and self._raw_outputs.isdisjoint(fetch):
                 results: list[Any] = self.session.run(list(fetch), {**self._weights, **feeds}, options)
                 return results
-            values = {name: self._value(name, array) for name, array in feeds.items()}
-            found = self.session.run_with_ort_values(list(fetch), {**self._weights, **values}, options)
+            values = {name: self._value(name, array) for name, array in (*self._weights.items(), *feeds.items())}
+            found = self.session.run_with_ort_values(list(fetch), values, options)
             return [_from_value(value) for value in found]
         except EvaluationError:
             raise

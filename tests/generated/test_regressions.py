@@ -48,3 +48,17 @@ def test_a_region_that_takes_an_attribute_from_the_call_says_so() -> None:
     assert result.model == given
     (rejected,) = result.report.rejected
     assert rejected.reason == "not verified: mode of Pad comes from the call of the function"
+
+
+def test_strings_beside_a_bfloat16_inside() -> None:
+    """An exposed bfloat16 had all inputs made OrtValues, which there are none of for strings."""
+    text = """
+    <ir_version: 10, opset_import: ["" : 17]>
+    g (string[3] x, float[2] z) => (string[1] y, float[2] f) <int64[1] a = {1}, int64[1] b = {2}, int64[1] c = {9}> {
+        s = Slice (x, a, c)
+        y = Slice (s, a, b)
+        h = Cast <to = 16> (z)
+        f = Cast <to = 1> (h)
+    }"""
+    report = check(model(text), "default")
+    assert [outcome.at.op_type for outcome in report.applied] == ["Slice"]
