@@ -6,7 +6,7 @@ Each carries one line that says what is wrong, where, and what to do. The comman
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from onnxfuse.report.records import Report
@@ -20,6 +20,9 @@ __all__ = [
     "VerificationError",
 ]
 
+# Characters of a message: what a terminal shows without hiding where the line began.
+LONGEST: Final = 800
+
 
 class OnnxfuseError(Exception):
     """Base of all errors that onnxfuse raises on purpose."""
@@ -32,7 +35,16 @@ class UsageError(OnnxfuseError):
 
 
 class ModelError(OnnxfuseError):
-    """A model cannot be read: corrupt, truncated, newer than the installed onnx, or its external data is not there."""
+    """A model cannot be read: corrupt, truncated, newer than the installed onnx, or its external data is not there.
+
+    The message quotes names from the model. Whatever these hold, it stays one line of some length: a control character
+    in it is an escape, and of a very long one the middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+        super().__init__("".join([sign if sign.isprintable() else repr(sign)[1:-1] for sign in message]))
 
 
 class MissingExtraError(OnnxfuseError):

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 __all__ = [
     "INTEGERS",
+    "MAX_RANK",
     "MAX_UNKNOWN",
     "NONNEGATIVE",
     "Contents",
@@ -26,6 +27,7 @@ __all__ = [
     "Symbol",
     "broadcast",
     "is_nonnegative",
+    "is_writable",
     "object_array",
     "product",
     "quotient",
@@ -35,6 +37,12 @@ __all__ = [
 
 MAX_UNKNOWN: Final = 16
 """An integer vector of unknown contents gets a Symbol for each element up to this length."""
+
+MAX_POWERS: Final = 64
+"""Products of more symbols are not followed."""
+
+MAX_RANK: Final = 256
+"""Tensors of more dims are not followed: no runtime has them."""
 
 INTEGERS: Final = frozenset(
     {
@@ -192,6 +200,16 @@ def _monomial(factor: int, powers: Counter[Symbol]) -> Dim:
     return Symbol("product", factor=factor, powers=frozenset(powers.items()))
 
 
+def is_writable(dim: Dim) -> bool:
+    """Whether a number can be one of int64, and a symbol can be written out.
+
+    Sizes beyond that are in no run; shape arithmetic repeated a thousand times would make numbers of a thousand digits.
+    """
+    if isinstance(dim, int):
+        return -(2**63) <= dim < 2**63
+    return dim.factor < 2**63 and sum(power for _, power in dim.powers) <= MAX_POWERS
+
+
 def broadcast(shapes: Sequence[Sequence[Dim] | None]) -> Dims | None:
     """The common shape of shapes that are broadcast against each other.
 
@@ -246,6 +264,8 @@ def with_symbols(contents: Contents | None, value: ir.Value, info: Info) -> Cont
     if info.dtype not in INTEGERS and info.dtype != ir.DataType.BOOL:
         return contents if all(isinstance(item, (int, float)) for item in items) else None
     for index, item in enumerate(items):
+        if isinstance(item, int | Symbol) and not is_writable(item):
+            item = None  # noqa: PLW2901 - as if nothing were known of it
         if item is None or item is NONNEGATIVE:
             items[index] = Symbol("element", value=value, index=index, nonnegative=item is NONNEGATIVE)
     return object_array(items, contents.shape)

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from onnxfuse.analysis import (
     INTEGERS,
+    MAX_RANK,
     MAX_UNKNOWN,
     NONNEGATIVE,
     Contents,
@@ -354,7 +355,7 @@ def _reshape_dims(view: NodeView) -> Dims | None:
     target = view.node.attributes.get_ints("shape") if view.version < 5 else view.elements(1)
     if target is None:
         length = (view.dims(1) or (None,))[0]
-        return [None] * length if isinstance(length, int) else None
+        return [None] * length if isinstance(length, int) and length <= MAX_RANK else None
     copies = not view.node.attributes.get_int("allowzero", 0)
     result: list[Dim | None] = []
     for axis, entry in enumerate(target):
@@ -487,7 +488,10 @@ def _resize_dims(view: NodeView) -> Dims | None:
 def _scaled(dim: Dim, scale: float) -> Dim | None:
     if scale == 1.0:
         return dim
-    return int(np.float32(dim) * np.float32(scale)) if isinstance(dim, int) else None  # in float32, as runtimes do it
+    if not isinstance(dim, int):
+        return None
+    with np.errstate(all="ignore"):
+        return int(np.float32(dim) * np.float32(scale))  # in float32, as runtimes do it
 
 
 def _range_dims(view: NodeView) -> Dims | None:

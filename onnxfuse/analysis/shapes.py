@@ -23,7 +23,19 @@ import onnx.numpy_helper
 import onnx.shape_inference
 import onnx_ir as ir
 
-from onnxfuse.analysis import INTEGERS, Contents, Dim, Dims, Info, NodeView, Symbol, broadcast, with_symbols
+from onnxfuse.analysis import (
+    INTEGERS,
+    MAX_RANK,
+    Contents,
+    Dim,
+    Dims,
+    Info,
+    NodeView,
+    Symbol,
+    broadcast,
+    is_writable,
+    with_symbols,
+)
 from onnxfuse.analysis.ops import facts_of
 from onnxfuse.analysis.shape_values import DIM_RULES, constant_contents, node_contents
 from onnxfuse.errors import ModelError
@@ -225,9 +237,14 @@ def _finished(
 ) -> Info:
     """What is known of a value, with a symbol in every place that is not."""
     type_ = value.type if type_ is None else type_
-    if dims is None or not isinstance(type_, ir.TensorType):
+    if dims is None or len(dims) > MAX_RANK or not isinstance(type_, ir.TensorType):
         return Info(type_)
-    whole = tuple([Symbol("dim", value=value, index=axis) if dim is None else dim for axis, dim in enumerate(dims)])
+    whole = tuple(
+        [
+            dim if dim is not None and is_writable(dim) else Symbol("dim", value=value, index=axis)
+            for axis, dim in enumerate(dims)
+        ]
+    )
     info = Info(type_, whole)
     found = contents(info) if callable(contents) else contents
     return Info(type_, whole, with_symbols(found, value, info))
@@ -237,7 +254,21 @@ def _constant(value: ir.Value, tensor: ir.TensorProtocol) -> Info:
     return _finished(value, ir.TensorType(tensor.dtype), tensor.shape.numpy(), constant_contents(tensor))
 
 
+# What Python and numpy raise for attributes of the wrong type or number, axes that are not there, sizes that overflow.
+_NONSENSE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 def _inferred(view: NodeView) -> list[Info]:
+    """What is known of a node's outputs; nothing where the node itself makes no sense, which is for a runtime to say."""
+    node = view.node
+    try:
+        return _inferred_of_valid(view)
+    except _NONSENSE as error:
+        logger.debug("nothing is inferred for node %r (%s): %s", node.name, node.op_type, error)
+        return [Info(value.type) for value in node.outputs]
+
+
+def _inferred_of_valid(view: NodeView) -> list[Info]:
     node = view.node
     if node.domain == "" and node.op_type == "Constant" and len(node.outputs) == 1:
         for name, dtype in _CONSTANTS.items():

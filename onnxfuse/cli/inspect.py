@@ -68,22 +68,27 @@ def _describe(opened: Opened, path: Path) -> dict[str, Any]:
         "functions": [f"{function.domain}::{function.name}" for function in proto.functions],
         "initializers": len(initializers),
         "external_data": sorted(locations),
-        "would_match": _matches(path),
+        "would_match": _matches(opened, path),
     }
 
 
-def _matches(path: Path) -> dict[str, dict[str, Any]]:
+def _matches(opened: Opened, path: Path) -> dict[str, dict[str, Any]]:
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline import registry
     from onnxfuse.pipeline.manager import PassManager, VerifyLevel
     from onnxfuse.pipeline.pipeline import Pipeline, has_required_options
 
     found: dict[str, dict[str, Any]] = {}
+    changed = False
     for name in registry.origins():
         try:
             if has_required_options(registry.pass_class(name)):
                 continue  # it does nothing until it is told what
-            report = PassManager(Pipeline.parse(name), verify=VerifyLevel.OFF).run(open_model(path))
+            if changed:  # a pass is asked about the model as it came
+                opened = open_model(path)
+            changed = True  # until it is known that it did not, also where the pass breaks
+            report = PassManager(Pipeline.parse(name), verify=VerifyLevel.OFF).run(opened)
+            changed = report.modified
         except (UsageError, PassError) as error:
             found[name] = {"matches": 0, "declined": 0, "error": str(error)}
             continue
@@ -93,7 +98,7 @@ def _matches(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    import onnx
+    from onnxfuse.report.diff import element_text
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -102,11 +107,11 @@ def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     shape = None
     if tensor.HasField("shape"):
         shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
-    return {"name": value.name, "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), "shape": shape}
+    return {"name": value.name, "type": element_text(tensor.elem_type), "shape": shape}
 
 
 def _text(data: dict[str, Any]) -> str:
-    from onnxfuse.report.text import counted, table
+    from onnxfuse.report.text import counted, one_line, table
 
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in data["opsets"].items())
     lines = [
@@ -124,7 +129,7 @@ def _text(data: dict[str, Any]) -> str:
     rows = [(name, str(c["matches"]), str(c["declined"])) for name, c in data["would_match"].items()]
     lines += ["", *table(("pass", "would apply", "declined"), rows, right=(1, 2))]
     lines += [f"  {name} failed: {c['error']}" for name, c in data["would_match"].items() if c["error"]]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _value_text(value: dict[str, Any]) -> str:

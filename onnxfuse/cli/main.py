@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from onnxfuse import __version__
 from onnxfuse.cli import apply, bisect, diff, inspect, options, passes, reproducer, verify
 from onnxfuse.cli.parsing import Parser
-from onnxfuse.errors import OnnxfuseError, PassError
+from onnxfuse.errors import ModelError, OnnxfuseError, PassError
 
 __all__ = ["main"]
 
@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if error.exit_code == PassError.exit_code:
                 _reproduce(arguments, error)
             return _fail(arguments, error, error.exit_code)
+        except MemoryError:
+            # A model's doing, and no fault: nothing is written but this.
+            return _fail(arguments, ModelError("there is not enough memory for this"), ModelError.exit_code)
         except Exception as error:  # noqa: BLE001 - whatever it is, its exit code must not read as an answer
             _reproduce(arguments, error)
             return _fail(arguments, error, PassError.exit_code)

@@ -38,8 +38,12 @@ __all__ = [
     "size_text",
 ]
 
-# A name in a model may hold anything; on a terminal, an escape sequence would act.
-CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# A name in a model may hold anything; on a terminal, an escape sequence would act, and a mark of direction turn a line
+# around.
+CONTROLS: Final = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"},
+    **{code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))},
+}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

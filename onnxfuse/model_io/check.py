@@ -6,37 +6,37 @@ Ops, attributes and types are not looked at: a runtime says more about these.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import onnx
 
 from onnxfuse.errors import ModelError
-from onnxfuse.model_io.payload import ELEMENT_BITS, data_bytes
+from onnxfuse.model_io.check_calls import check_calls
+from onnxfuse.model_io.check_tensors import check_sparse, check_tensor
 
 __all__ = ["check_structure"]
-
-STRING: Final = onnx.TensorProto.STRING
-EXTERNAL: Final = onnx.TensorProto.EXTERNAL
 
 # Protobuf gives out bytes where the bytes of a text are none. In a doc string that does no harm; a name must be one.
 NOT_TEXT: Final = "the model is corrupt: a name in it is not UTF-8"
 
-# The fields of AttributeProto without which an attribute of a type is none.
-HELD: Final[Mapping[int, str]] = {onnx.AttributeProto.TENSOR: "t", onnx.AttributeProto.GRAPH: "g"}
+UNDEFINED: Final = onnx.AttributeProto.UNDEFINED
 
-COMPLEX: Final = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
-
-# The fields of TensorProto that list values one by one, and the element types that each is for.
-VALUE_FIELDS: Final[Mapping[str, frozenset[int]]] = {
-    "float_data": frozenset({1, 14}),
-    "int64_data": frozenset({7}),
-    "double_data": frozenset({11, 15}),
-    "uint64_data": frozenset({12, 13}),
-    "string_data": frozenset({STRING}),
-    "int32_data": frozenset({2, 3, 4, 5, 6, 9, 10, *range(16, 29)}),
+# The fields of AttributeProto that hold messages, with the type of attribute that each is for.
+HELD: Final[Mapping[str, int]] = {
+    "t": onnx.AttributeProto.TENSOR,
+    "g": onnx.AttributeProto.GRAPH,
+    "tp": onnx.AttributeProto.TYPE_PROTO,
+    "sparse_tensor": onnx.AttributeProto.SPARSE_TENSOR,
 }
+HELD_MANY: Final[Mapping[str, int]] = {
+    "tensors": onnx.AttributeProto.TENSORS,
+    "graphs": onnx.AttributeProto.GRAPHS,
+    "type_protos": onnx.AttributeProto.TYPE_PROTOS,
+    "sparse_tensors": onnx.AttributeProto.SPARSE_TENSORS,
+}
+# Without these there is nothing to read.
+NEEDED: Final = frozenset({"t", "g"})
 
 
 def check_structure(model: onnx.ModelProto, sizes: Mapping[int, int]) -> None:
@@ -65,10 +65,11 @@ def check_structure(model: onnx.ModelProto, sizes: Mapping[int, int]) -> None:
         _check_opsets(function.opset_import, where)
         scope: set[str] = set()
         _define(scope, function.input, f"{where}: input")
-        _check_nodes(function.node, [scope], where)
+        _check_nodes(function.node, [scope], where, in_function=True)
         _check_outputs(function.output, scope, where)
         for attribute in function.attribute_proto:
-            _check_attribute(attribute, [scope], f"{where}: attribute {attribute.name!r}")
+            _check_attribute(attribute, [scope], where, in_function=True)
+    check_calls(model)
 
 
 def _check_opsets(opsets: Iterable[onnx.OperatorSetIdProto], where: str) -> None:
@@ -79,9 +80,21 @@ def _check_opsets(opsets: Iterable[onnx.OperatorSetIdProto], where: str) -> None
             raise ModelError(f"{where} imports opset {opset.version} of domain {opset.domain!r}, which there is not")
 
 
-def _check_graph(graph: onnx.GraphProto, outer: Sequence[set[str]], where: str, sizes: Mapping[int, int]) -> None:
+def _check_graph(
+    graph: onnx.GraphProto,
+    outer: Sequence[set[str]],
+    where: str,
+    sizes: Mapping[int, int],
+    *,
+    in_function: bool = False,
+) -> None:
     scope: set[str] = set()
     _define(scope, [value.name for value in graph.input], f"{where}: input")
+    if not all(value.name for value in graph.input):
+        raise ModelError(f"{where} has an input without a name")
+    for value in (*graph.input, *graph.output):
+        if not all(isinstance(dim.dim_param, str) for dim in value.type.tensor_type.shape.dim):
+            raise ModelError(NOT_TEXT)
     initializers: set[str] = set()
     _define(initializers, [tensor.name for tensor in graph.initializer], f"{where}: initializer")
     _define(initializers, [tensor.values.name for tensor in graph.sparse_initializer], f"{where}: sparse initializer")
@@ -89,8 +102,10 @@ def _check_graph(graph: onnx.GraphProto, outer: Sequence[set[str]], where: str, 
         raise ModelError(f"{where} has an initializer without a name")
     scope |= initializers
     for ordinal, tensor in enumerate(graph.initializer):
-        _check_tensor(tensor, f"initializer {tensor.name!r}", sizes.get(ordinal))
-    _check_nodes(graph.node, [*outer, scope], where)
+        check_tensor(tensor, f"initializer {tensor.name!r}", sizes.get(ordinal))
+    for sparse in graph.sparse_initializer:
+        check_sparse(sparse, f"sparse initializer {sparse.values.name!r}")
+    _check_nodes(graph.node, [*outer, scope], where, in_function=in_function)
     _check_outputs([value.name for value in graph.output], scope, where)
 
 
@@ -104,7 +119,7 @@ def _define(scope: set[str], names: Iterable[str], kind: str) -> None:
             scope.add(name)
 
 
-def _check_nodes(nodes: Sequence[onnx.NodeProto], scopes: Sequence[set[str]], where: str) -> None:
+def _check_nodes(nodes: Sequence[onnx.NodeProto], scopes: Sequence[set[str]], where: str, *, in_function: bool) -> None:
     here = scopes[-1]
     for node in nodes:
         if not all(isinstance(name, str) for name in (node.op_type, node.domain, node.overload, node.name)):
@@ -120,7 +135,7 @@ def _check_nodes(nodes: Sequence[onnx.NodeProto], scopes: Sequence[set[str]], wh
             if attribute.name in names:
                 raise ModelError(f"{_label(node)} has the attribute {attribute.name!r} twice")
             names.add(attribute.name)
-            _check_attribute(attribute, scopes, _label(node))
+            _check_attribute(attribute, scopes, _label(node), in_function=in_function)
         for name in node.output:
             if name in here:
                 raise ModelError(f"{where}: {name!r} is defined twice, the second time as output of {_label(node)}")
@@ -142,6 +157,8 @@ def _undefined(name: str, node: onnx.NodeProto, nodes: Iterable[onnx.NodeProto])
 
 def _check_outputs(names: Iterable[str], scope: set[str], where: str) -> None:
     for name in names:
+        if not name:
+            raise ModelError(f"{where} has an output without a name")
         if name not in scope:
             raise ModelError(f"{where}: nothing in it computes its output {name!r}")
 
@@ -151,63 +168,44 @@ def _label(node: onnx.NodeProto) -> str:
     return f"node {name!r} ({node.op_type})"
 
 
-def _check_attribute(attribute: onnx.AttributeProto, scopes: Sequence[set[str]], where: str) -> None:
+def _check_attribute(
+    attribute: onnx.AttributeProto, scopes: Sequence[set[str]], where: str, *, in_function: bool
+) -> None:
     if not isinstance(attribute.name, str) or not isinstance(attribute.ref_attr_name, str):
         raise ModelError(NOT_TEXT)
-    held = HELD.get(attribute.type)
-    if held is not None and not attribute.ref_attr_name and not attribute.HasField(held):
-        raise ModelError(f"{where}: attribute {attribute.name!r} does not hold what its type says")
-    # By field, not by `type`: models of the first IR versions do not state it.
+    node, where = where, f"{where}: attribute {attribute.name!r}"
+    if attribute.ref_attr_name and not in_function:
+        raise ModelError(f"{where} refers to {attribute.ref_attr_name!r} of a function, outside of a function")
+    _check_held(attribute, where)
     if attribute.HasField("t"):
-        _check_tensor(attribute.t, f"{where}: attribute {attribute.name!r}")
+        check_tensor(attribute.t, where)
     for tensor in attribute.tensors:
-        _check_tensor(tensor, f"{where}: attribute {attribute.name!r}")
+        check_tensor(tensor, where)
+    if attribute.HasField("sparse_tensor"):
+        check_sparse(attribute.sparse_tensor, where)
+    for sparse in attribute.sparse_tensors:
+        check_sparse(sparse, where)
     for graph in _graphs(attribute):
-        _check_graph(graph, scopes, f"{where}: {attribute.name}", {})
+        _check_graph(graph, scopes, f"{node}: {attribute.name}", {}, in_function=in_function)
+
+
+def _check_held(attribute: onnx.AttributeProto, where: str) -> None:
+    """Checks that an attribute holds what its type says, and nothing beside it that another reader would take."""
+    kind = attribute.type
+    if kind == UNDEFINED:
+        return  # models of the first IR versions do not state it
+    for name, of_kind in HELD.items():
+        holds = attribute.HasField(name)
+        if of_kind == kind and name in NEEDED and not holds and not attribute.ref_attr_name:
+            raise ModelError(f"{where} does not hold what its type says")
+        if holds and of_kind != kind:
+            raise ModelError(f"{where} holds what its type does not say ({name})")
+    for name, of_kind in HELD_MANY.items():
+        if of_kind != kind and len(getattr(attribute, name)):
+            raise ModelError(f"{where} holds what its type does not say ({name})")
 
 
 def _graphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
     if attribute.HasField("g"):
         yield attribute.g
     yield from attribute.graphs
-
-
-def _check_tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> None:
-    """Checks that a tensor's data fits its shape; without any data it is a tensor whose weights were taken out."""
-    kind = tensor.data_type
-    if kind != STRING and kind not in ELEMENT_BITS:
-        raise ModelError(f"{where}: unknown element type {kind}")
-    dims = tensor.dims
-    if any(dim < 0 for dim in dims):
-        raise ModelError(f"{where}: its shape {list(dims)} has a negative dim")
-    if tensor.data_location == EXTERNAL:
-        return
-    if size is None and tensor.HasField("raw_data"):
-        size = len(tensor.raw_data)
-    wanted = data_bytes(kind, dims)
-    if size is not None:
-        if wanted is None:
-            raise ModelError(f"{where}: strings cannot be raw data")
-        if size != wanted:
-            raise ModelError(f"{where}: it has {size} bytes of data, its shape {list(dims)} asks for {wanted}")
-        return
-    _check_values(tensor, where)
-
-
-def _check_values(tensor: onnx.TensorProto, where: str) -> None:
-    count = 0
-    for name, kinds in VALUE_FIELDS.items():
-        if values := len(getattr(tensor, name)):
-            if tensor.data_type not in kinds:
-                raise ModelError(f"{where}: {name} is no place for elements of type {tensor.data_type}")
-            count = values
-    elements = math.prod(tensor.dims)
-    bits = ELEMENT_BITS.get(tensor.data_type, 8)
-    wanted = {elements}
-    if tensor.data_type in COMPLEX:
-        wanted = {2 * elements}
-    elif bits < 8:
-        # Two or four to a value where packed, as onnx does; others write them one by one.
-        wanted = {elements, -(-elements * bits // 8)}
-    if count and count not in wanted:
-        raise ModelError(f"{where}: it has {count} values, its shape {list(tensor.dims)} asks for {elements}")

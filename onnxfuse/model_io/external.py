@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import onnx
 
 from onnxfuse.errors import ModelError, UsageError
+from onnxfuse.model_io.check_tensors import shape_text
 from onnxfuse.model_io.payload import data_bytes
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def check_references(model: onnx.ModelProto, folder_of: Callable[[str], Path | N
             raise ModelError(f"tensor {tensor.name!r}: its type and shape cannot be those of external data")
         if length is not None and length != wanted:
             raise ModelError(
-                f"tensor {tensor.name!r}: its external data has {length} bytes, its shape {list(tensor.dims)} asks for "
+                f"tensor {tensor.name!r}: its external data has {length} bytes, its shape {shape_text(tensor.dims)} asks for "
                 f"{wanted}"
             )
         size = sizes[location]

@@ -17,13 +17,10 @@ from onnxfuse.model_io import wire
 from onnxfuse.model_io.emitted import Emitted
 from onnxfuse.model_io.external import carry, check_external_data, external_tensors, reference
 from onnxfuse.model_io.payload import GRAPH_INITIALIZER
-from onnxfuse.model_io.source import Source
+from onnxfuse.model_io.source import PROTOBUF_LIMIT, Source
 from onnxfuse.model_io.staging import Staging, write_pieces
 
 __all__ = ["PROTOBUF_LIMIT", "Saved", "check_external_data", "external_tensors", "write"]
-
-# A serialized protobuf message stays below 2 GiB: https://protobuf.dev/programming-guides/proto-limits/
-PROTOBUF_LIMIT: Final = 2**31 - 1
 
 # onnx aligns external tensors to 4 KiB so that a runtime can map them.
 ALIGNMENT: Final = 4096

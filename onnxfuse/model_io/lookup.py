@@ -37,6 +37,8 @@ class Origins:
     def __init__(self) -> None:
         self._tops: dict[Source, dict[int, list[bytes]]] = {}
         self._buffers: dict[GraphOrigin, Buffer] = {}
+        self._nodes: dict[NodeOrigin, list[bytes]] = {}
+        self._attributes: dict[tuple[NodeOrigin, int], dict[int, list[bytes]]] = {}
         self._fields: dict[GraphOrigin, dict[int, list[bytes]]] = {}
         self._initializers: dict[GraphOrigin, list[bytes | Carried]] = {}
         self._named: dict[tuple[GraphOrigin, int], list[tuple[str, bytes]]] = {}
@@ -59,8 +61,16 @@ class Origins:
         if place.node is None:
             number = MODEL_FUNCTIONS if place.function else MODEL_GRAPH
             return self.top(origin.source, number)[place.index]
-        attributes = by_number(wire.payload_of(joined([self.node(place.node)])))[NODE_ATTRIBUTE]
-        return by_number(wire.payload_of(attributes[place.attribute]))[place.number][place.index]
+        return self._attribute(place.node, place.attribute)[place.number][place.index]
+
+    def _attribute(self, came: NodeOrigin, ordinal: int) -> dict[int, list[bytes]]:
+        """Returns the fields of an attribute: of thousands of graphs each asks for those of its own."""
+        if (came, ordinal) not in self._attributes:
+            if came not in self._nodes:
+                fields = by_number(wire.payload_of(joined([self.node(came)])))
+                self._nodes[came] = fields[NODE_ATTRIBUTE]
+            self._attributes[came, ordinal] = by_number(wire.payload_of(self._nodes[came][ordinal]))
+        return self._attributes[came, ordinal]
 
     def fields(self, origin: GraphOrigin, number: int) -> list[bytes]:
         """Returns the fields of that number of a graph or function."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ __all__ = [
     "Span",
     "TensorData",
     "data_bytes",
+    "elements",
 ]
 
 # Field numbers of onnx.proto.
@@ -72,12 +72,24 @@ NUMPY_DTYPES: Final[Mapping[int, np.dtype]] = {
 }
 
 
+def elements(dims: Sequence[int]) -> int | None:
+    """Returns how many elements a tensor has; None for shapes that none has: with negative dims, or beyond 2^63."""
+    if any(dim < 0 for dim in dims):
+        return None
+    if 0 in dims:
+        return 0
+    count = 1
+    for dim in dims:
+        count *= dim
+        if count >= 1 << 63:
+            return None  # at once: a shape of a million dims would give a number of a million digits
+    return count
+
+
 def data_bytes(data_type: int, dims: Sequence[int]) -> int | None:
     """Returns how many bytes of raw data a tensor has; None for strings, unknown types and impossible shapes."""
-    bits = ELEMENT_BITS.get(data_type)
-    if bits is None or any(dim < 0 for dim in dims):
-        return None
-    return -(-math.prod(dims) * bits // 8)
+    bits, count = ELEMENT_BITS.get(data_type), elements(dims)
+    return None if bits is None or count is None else -(-count * bits // 8)
 
 
 class Descriptor:

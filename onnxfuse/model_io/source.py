@@ -24,6 +24,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxfuse.errors import ModelError
 from onnxfuse.model_io import wire
 from onnxfuse.model_io.check import check_structure
+from onnxfuse.model_io.check_tensors import shape_text
 from onnxfuse.model_io.cut import light_graph
 from onnxfuse.model_io.payload import (
     LARGE,
@@ -34,12 +35,16 @@ from onnxfuse.model_io.payload import (
     TensorData,
     data_bytes,
 )
+from onnxfuse.model_io.recognize import what_else
 from onnxfuse.model_io.wire import Buffer
 
-__all__ = ["MODEL_GRAPH", "Source"]
+__all__ = ["MODEL_GRAPH", "PROTOBUF_LIMIT", "Source"]
 
 # Field number of onnx.proto.
 MODEL_GRAPH: Final = 7
+
+# A serialized protobuf message stays below 2 GiB: https://protobuf.dev/programming-guides/proto-limits/
+PROTOBUF_LIMIT: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +105,22 @@ class Source:
     @classmethod
     def _cut(cls, whole: Span, path: Path | None, mapped: mmap.mmap | None) -> Source:
         buffer = whole.view()
-        if bytes(buffer[:30]) == b"version https://git-lfs.github":
-            raise ModelError("the file is a pointer of Git LFS, not the model itself: run git lfs pull")
-        top = list(wire.fields(buffer))
+        try:
+            top = list(wire.fields(buffer))
+        except ModelError as error:
+            raise ModelError(what_else(bytes(buffer[:64])) or str(error)) from error
         graphs = [entry for entry in top if entry.number == MODEL_GRAPH and entry.wire == wire.LENGTH_DELIMITED]
         if len(graphs) != 1:
             # Protobuf would merge several graphs, but no model is written so: whatever it is, it is not an ONNX model.
-            raise ModelError(f"not an ONNX model: it has {'several graphs' if graphs else 'no graph'}")
+            reason = f"not an ONNX model: it has {'several graphs' if graphs else 'no graph'}"
+            raise ModelError(what_else(bytes(buffer[:64])) or reason)
         graph = light_graph(whole, graphs[0], mapped)
         folder = None if path is None else path.absolute().parent
+        size = sum(map(len, graph.parts)) + sum(entry.end - entry.start for entry in top if entry is not graphs[0])
+        if size > PROTOBUF_LIMIT:
+            raise ModelError(
+                f"it has {size} bytes beside its weights, and protobuf reads no more than {PROTOBUF_LIMIT}"
+            )
         if not graph.payloads and not graph.nodes:
             return cls(bytes(buffer), original=whole, path=path, folder=folder)
         parts: list[Buffer | bytes] = []
@@ -172,6 +184,8 @@ class Source:
         try:
             version = self.proto.ir_version
         except DecodeError as error:
+            if "MaxDepth" in str(error):
+                raise ModelError("its messages are nested deeper than protobuf reads (100 in one another)") from error
             raise ModelError("not an ONNX model, or corrupt") from error
         if version <= 0:
             raise ModelError("not an ONNX model: it states no IR version")
@@ -187,7 +201,7 @@ class Source:
                 if payload.data.size != data_bytes(header.data_type, header.dims):
                     raise ModelError(
                         f"constant {header.name!r}: it has {payload.data.size} bytes of data, which do not fit its shape "
-                        f"{list(header.dims)}"
+                        f"{shape_text(header.dims)}"
                     )
 
     @cached_property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.pipeline.manager import facts_of
+from onnxfuse.report.text import one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from onnxfuse.model_io import Opened
     from onnxfuse.model_io.payload import NodePayload
 
-__all__ = ["ModelDiff", "compare", "dim_text", "nodes_of", "type_text"]
+__all__ = ["ModelDiff", "compare", "dim_text", "element_text", "nodes_of", "type_text"]
 
 BLOCK: Final = 1 << 20
 SHOWN: Final = 60
@@ -65,7 +66,7 @@ class ModelDiff:
         lines += [f"+ {line}" for line in self.added]
         lines += [f"~ {line}" for line in self.changed]
         lines += [f"initializer {line}" for line in self.initializers]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 def compare(a: Opened, b: Opened) -> ModelDiff:
@@ -262,8 +263,6 @@ def dim_text(dim: int | str | None) -> str:
 
 def type_text(declared: onnx.TypeProto) -> str:
     """Returns a declared type as `float [N, 3, ?]`; of what is no tensor the kind, such as `sequence`."""
-    import onnx
-
     kind = declared.WhichOneof("value")
     if kind != "tensor_type":
         return (kind or "unknown").removesuffix("_type")
@@ -272,7 +271,15 @@ def type_text(declared: onnx.TypeProto) -> str:
     if tensor.HasField("shape"):
         dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
         shape = ", ".join(map(dim_text, dims))
-    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{shape}]"
+    return f"{element_text(tensor.elem_type)} [{shape}]"
+
+
+def element_text(element_type: int) -> str:
+    """Returns the name of an element type, by onnx's number; a model may state one that there is not."""
+    import onnx
+
+    names = onnx.TensorProto.DataType
+    return names.Name(element_type).lower() if element_type in names.values() else f"type {element_type}"
 
 
 @dataclass(frozen=True)
@@ -321,7 +328,7 @@ def _stored(opened: Opened) -> Iterator[tuple[str, _Stored]]:
         header = onnx.TensorProto()
         header.CopyFrom(tensor)
         header.ClearField("external_data")
-        kind = f"{onnx.TensorProto.DataType.Name(tensor.data_type).lower()} {list(tensor.dims)}"
+        kind = f"{element_text(tensor.data_type)} {list(tensor.dims)}"
         yield tensor.name, _Stored(kind, digest.digest(), place, header.SerializeToString(deterministic=True))
 
 

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from onnxfuse.report.records import Applied, PassReport, Report
 
-__all__ = ["counted", "report_text", "table", "why_text"]
+__all__ = ["counted", "one_line", "report_text", "table", "why_text"]
 
 REASONS: Final = 3
+LONGEST: Final = 20_000
+WIDEST: Final = 200
 ELEMENTS: Final = 8
 WEAKEST_FIRST: Final = ("not-run", "value-tested", "integer-exact", "exact-for-this-shape", "exact-for-all-shapes")
 
@@ -31,9 +33,8 @@ def report_text(report: Report) -> str:
             lines += [f"  {line}" for line in _evidence_lines(rejected.evidence)]
         lines += [f"failed: {item.name} at {o.at}: {o.error}" for o in item.failed]
     lines += _declined_lines(report)
-    lines.append(_verified(report))
-    lines += [f"note: {note}" for note in report.notes]
-    return "\n".join(lines)
+    notes = [one_line(f"note: {note}") for note in report.notes]
+    return "\n".join([*map(one_line, lines), _verified(report), *notes])
 
 
 def _declined_lines(report: Report) -> list[str]:
@@ -133,7 +134,14 @@ def why_text(report: Report, pass_name: str | None = None) -> str:
             lines.append(f"{item.name} declined at {outcome.at}: {outcome.reason}{culprit}")
     if not lines:
         return f"{pass_name} declined no candidate" if pass_name else "no candidate was declined"
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
+
+
+def one_line(text: str) -> str:
+    """Returns a line in which names of the model end no line, and are no longer than can be read."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return text.replace("\n", "\\n")
 
 
 def counted(count: int, what: str) -> str:
@@ -143,7 +151,8 @@ def counted(count: int, what: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """Returns the lines of a table; the columns in `right` are aligned to the right."""
-    body = [tuple(header), *map(tuple, rows)]
+    # One very long cell would make all others as wide.
+    body = [tuple(cell if len(cell) <= WIDEST else f"{cell[:WIDEST]}..." for cell in row) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in body) for column in range(len(header))]
     lines = []
     for row in body:

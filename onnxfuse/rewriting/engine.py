@@ -213,6 +213,11 @@ class Engine:
     def _guard(self, match: Match) -> None:
         if not match.outputs:
             raise Decline("nothing reads what the region computes", None)
+        graph = match.nodes[0].graph
+        if isinstance(graph, ir.Graph) and not {"", "ai.onnx"} & self.facts.opset_imports(graph).keys():
+            raise Decline(
+                "no version of ONNX's own domain is imported here: which operators these are is not said", None
+            )
         for node in match.nodes:
             if is_opaque(node):
                 raise Decline("the node carries an attribute that onnx_ir cannot hold", node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -98,13 +99,17 @@ class Facts:
     def attribute(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """Returns the attribute's value as Python has it, `default` where it is absent.
 
-        Declines where the attribute refers to one of the function around it: its value is the caller's to say.
+        Declines where the attribute refers to one of the function around it: its value is the caller's to say; and where
+        it is of another type than the operator's, which no runtime takes.
         """
         attribute = node.attributes.get(name)
         if attribute is None:
             return default
         if attribute.ref_attr_name is not None:
             self.decline(f"the attribute {name} is given by the caller of the function", at=node)
+        expected = attribute_types(node.op_type, self.opset(node)).get(name, attribute.type)
+        if attribute.type != expected:
+            self.decline(f"the attribute {name} is of type {attribute.type.name}, not {expected.name}", at=node)
         return attribute.value
 
     # ------------------------------------------------------------------ values
@@ -222,6 +227,20 @@ class Facts:
                         stack.append((attribute.as_graph(), opsets, (*scope, node_label(node))))
                     elif attribute.type == ir.AttributeType.GRAPHS:
                         stack += [(body, opsets, (*scope, node_label(node))) for body in attribute.as_graphs()]
+
+
+@cache
+def attribute_types(op_type: str, version: int) -> Mapping[str, ir.AttributeType]:
+    """Returns the types of an operator's attributes, by name; nothing for an operator that onnx does not have."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op_type, version)
+    except onnx.defs.SchemaError:
+        return {}
+    return {
+        name: ir.AttributeType[str(attribute.type).rpartition(".")[2]] for name, attribute in schema.attributes.items()
+    }
 
 
 def node_label(node: ir.Node) -> str:

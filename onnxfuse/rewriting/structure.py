@@ -70,7 +70,10 @@ def _check_convex(match: Match) -> None:
 
 def _check_schema(node: ir.Node, facts: Facts, graph: ir.Graph) -> None:
     proto = ir.to_proto(node)
-    imports = tuple(sorted(facts.opset_imports(graph).items()))
+    # The checker knows ONNX's own domain by its empty name only.
+    named = facts.opset_imports(graph)
+    own = {"": named["ai.onnx"]} if "ai.onnx" in named else {}
+    imports = tuple(sorted({**own, **named}.items()))
     if node.domain not in dict(imports) and node.domain != "":
         raise PassError(f"the new {node.domain}::{node.op_type} is of a domain that the model does not import")
     try:

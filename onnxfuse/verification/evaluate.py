@@ -118,7 +118,9 @@ class Evaluator:
         if timeout_s is not None and timeout_s <= 0:
             raise EvaluationTimeoutError("no time is left")
         wanted = self.output_names if fetch is None else fetch
-        return [_result(value) for value in self._session.run(feeds, wanted, timeout_s)]
+        results = self._session.run(feeds, wanted, timeout_s)
+        # Asked for none, onnxruntime gives all.
+        return [_result(value) for value in results] if wanted else []
 
 
 def _result(value: Any) -> Any:

@@ -27,6 +27,8 @@ CLAMPED: Final = 2**31 - 1
 MAX_ELEMENTS: Final = 1 << 24
 MAX_SWEPT_ELEMENTS: Final = 1 << 26
 LONGEST_HELD: Final = 1 << 13
+# Steps that multiply to more than this leave nothing of any tensor that fits into memory.
+LONGEST_PERIOD: Final = 1 << 12
 # Sizes for symbols where no method is exact; any number up to SMALL comes to bear on them.
 FEW: Final = ((2, 3, 5, 4, 7, 6), (1, 1, 1), (3, 2, 4, 5, 6, 7), (7, 5, 3), (0, 0, 0))
 SMALL: Final = 2
@@ -71,7 +73,9 @@ def plan(
         ((name, shape),) = shapes.items()
         one, other = (_reach(side, len(shape), contents) for side in (before, after))
         if one is not None and other is not None:
-            return _per_axis(name, shape, one, [a.joined(b) for a, b in zip(one, other, strict=True)])
+            both = [a.joined(b) for a, b in zip(one, other, strict=True)]
+            if all(reach.bound <= CLAMPED and reach.period <= LONGEST_PERIOD for reach in both):
+                return _per_axis(name, shape, one, both)
     return _few(shapes, far_sizes(nodes, contents))
 
 
@@ -150,10 +154,12 @@ class _Reach:
 
     def telling(self, most: int) -> list[int]:
         """Returns the lengths that tell most, where all are too many: the shortest, and those around the constants."""
+        # The shortest are kept, so the least constants do: of thousands, the sums of two are millions.
+        constants = sorted(set(self.constants))[:MAX_NUMBERS]
         around = {
             length + offset
-            for one in (*self.constants, 0)
-            for length in (one, *(one + other for other in self.constants))
+            for one in (*constants, 0)
+            for length in (one, *(one + other for other in constants))
             for offset in range(-2 * self.period, 2 * self.period + 1)
         }
         telling = sorted(length for length in around if 0 <= length <= self.bound)[: most // 2]
@@ -243,7 +249,9 @@ def _few(shapes: Mapping[str, tuple[Dim | None, ...]], far: Sequence[int]) -> Sw
     """Static shapes decide; for others, a few sizes, equal symbols equal, and one symbol after the other far out."""
     symbols = list(dict.fromkeys(dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)))
     if not symbols:
-        return Sweep([{name: tuple(_ints(shape)) for name, shape in shapes.items()}], exhaustive=True)
+        static = {name: tuple(_ints(shape)) for name, shape in shapes.items()}
+        fits = sum(map(_elements, static.values())) <= MAX_ELEMENTS
+        return Sweep([static] if fits else [], exhaustive=fits)
     near = [dict(zip(symbols, itertools.cycle(sizes), strict=False)) for sizes in FEW]
     given = near + [{**near[0], symbol: size} for symbol in symbols for size in far]
     bindings = [

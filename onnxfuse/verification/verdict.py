@@ -93,7 +93,8 @@ class Verdict:
         lines += [f"  {output}" for output in self.outputs if output.why is None or output.why not in self.not_run]
         lines += [f"  not run: {sentence}" for sentence in self.not_run]
         lines += [f"  note: {sentence}" for sentence in self.notes]
-        return "\n".join(lines)
+        # A name may hold a newline.
+        return "\n".join(line.replace("\n", "\\n") for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the answer in JSON's own types; NaN and the infinities are the strings `nan`, `inf` and `-inf`.

@@ -89,7 +89,7 @@ BROKEN: list[tuple[Callable[[Model], object], str]] = [
     (tensor_with(data_type=8, dims=[2], string_data=[b"a"]), "it has 1 values, its shape [2] asks for 2"),
     (tensor_with(data_type=8, dims=[1], raw_data=b"a"), "strings cannot be raw data"),
     (tensor_with(data_type=14, dims=[2], float_data=[1.0, 2.0]), "it has 2 values"),
-    (tensor_with(data_type=1, dims=[2**40, 2**40], raw_data=b"123"), "asks for"),
+    (tensor_with(data_type=1, dims=[2**40, 2**40], raw_data=b"123"), "has more elements than can be counted"),
     (
         lambda m: proto_node(m, "constant").attribute[0].t.dims.append(7),
         "node 'node_Constant_constant' (Constant): attribute 'value': it has 2 values, its shape [2, 7] asks for 14",

@@ -87,8 +87,12 @@ def in_branch(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
 
 
 def in_sparse_initializer(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
-    model.graph.sparse_initializer.add().values.CopyFrom(tensor)
-    model.graph.sparse_initializer[0].values.name = "sparse"
+    count = int(np.prod(tensor.dims))
+    sparse = model.graph.sparse_initializer.add(dims=[count])
+    sparse.values.CopyFrom(tensor)
+    sparse.values.name = "sparse"
+    sparse.values.dims[:] = [count]
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.arange(count)))
 
 
 def in_training(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:

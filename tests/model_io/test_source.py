@@ -43,10 +43,10 @@ WHOLE = chain().SerializeToString()
     ("data", "says"),
     [
         (b"", "the file is empty"),
-        (b"\x80\x02}q\x00(X\x0f\x00\x00\x00", "the protobuf is truncated or corrupt"),
-        (b"PK\x03\x04" + bytes(40), "truncated or corrupt"),
+        (b"\x80\x02}q\x00(X\x0f\x00\x00\x00", "the file is a pickle, which is not read"),
+        (b"PK\x03\x04" + bytes(40), "the file is a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-        (b"ir_version: 8", "truncated or corrupt"),
+        (b"ir_version: 8", "not an ONNX model, or corrupt: the file is text"),
         (WHOLE[: len(WHOLE) // 2], "truncated or corrupt"),
         (WHOLE[:-1], "truncated or corrupt"),
         (helper.make_tensor("t", 1, [1], [1.0]).SerializeToString(), "not an ONNX model"),
@@ -74,7 +74,8 @@ def test_path_that_is_no_file_is_told(tmp_path: Path) -> None:
     assert complaint(tmp_path / "missing.onnx") == "cannot be read: No such file or directory"
     assert complaint(tmp_path / "missing" / "model.onnx") == "cannot be read: No such file or directory"
     assert complaint(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
-    assert "null byte" in complaint(Path("model\0.onnx"))
+    with pytest.raises(ModelError, match=r"^model\\x00.onnx: cannot be read: embedded null byte$"):
+        open_model(Path("model\0.onnx"))
 
 
 def test_file_without_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,11 +32,11 @@ def test_nothing_is_there_before_the_commit(tmp_path: Path) -> None:
     assert (tmp_path / "two").read_bytes() == b"2"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError, ModelError])
-def test_nothing_is_left_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), OSError(), ModelError("no")])
+def test_nothing_is_left_after_an_error(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "two").write_bytes(b"old")
 
-    with pytest.raises(error), Staging() as staging:
+    with pytest.raises(type(error)), Staging() as staging:
         staging.make_folder(tmp_path / "a" / "b")
         with staging.file(tmp_path / "a" / "b" / "one") as file:
             file.write(b"1")
