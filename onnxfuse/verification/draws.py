@@ -11,9 +11,10 @@ import numpy as np
 
 from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.families import FAMILIES, Draw, constants_length, digits, fill, ladder_length
-from onnxfuse.verification.inputs import Binding, InputError, InputSpec
+from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError
 from onnxfuse.verification.operand_sizes import Dims
-from onnxfuse.verification.role_values import EXTREME, Want, role_values
+from onnxfuse.verification.role_bounds import EXTREME, Want
+from onnxfuse.verification.role_values import role_values
 
 __all__ = ["Family", "Feeds", "draw", "drawn_elements", "ladder_draws", "planned_counts"]
 
@@ -22,6 +23,8 @@ Feeds = Mapping[str, Any]
 
 LADDER_DRAWS: Final = 12
 """At least so many draws of the ladder, however large the inputs."""
+MOST_ELEMENTS: Final = 1 << 29
+"""Of one input: 4 GiB, in the widest type."""
 VARIED: Final = ("special", "ties")
 """In these sequences have other lengths than 2, and optionals may be absent."""
 LENGTHS: Final = (1, 0, 3)
@@ -54,9 +57,10 @@ def draw(
         An array for each tensor, a list of arrays for a sequence, an array or None for an optional.
 
     Raises:
-        InputError: If nothing can be drawn for an input's type.
+        InputError: If nothing can be drawn for an input's type, or it is too large.
     """
     total, before = drawn_elements(specs, binding), 0
+    _check_size(specs, binding)
     lengths = {spec.name: _length(spec, family, index) for spec in specs if spec.kind == "sequence"}
     shapes = {spec.name: binding.shape(spec) for spec in specs}
     feeds: dict[str, np.ndarray | list[np.ndarray] | None] = {}
@@ -80,6 +84,15 @@ def draw(
         if spec.kind == "optional" and not spec.least and family in VARIED and index % 2:
             feeds[spec.name] = None
     return feeds
+
+
+def _check_size(specs: Sequence[InputSpec], binding: Binding) -> None:
+    """Keeps what declares inputs of terabytes from taking all memory."""
+    for spec in specs:
+        count = _copies(spec) * math.prod(binding.shape(spec))
+        if count > MOST_ELEMENTS:
+            at = f" at {binding}" if binding.sizes else ""
+            raise TooLargeError(f"input {spec.name} has {count} elements{at}, and at most {MOST_ELEMENTS} are drawn")
 
 
 def drawn_elements(specs: Iterable[InputSpec], binding: Binding) -> int:

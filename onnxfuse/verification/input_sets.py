@@ -13,7 +13,7 @@ from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.draws import Family, Feeds, draw, planned_counts
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import InputData, data_sets
-from onnxfuse.verification.inputs import Binding, InputError, InputSpec, bind, free_inputs
+from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
 from onnxfuse.verification.model_constants import constants_of
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class _Plan:
                     continue
                 try:
                     feeds, results = self._try(binding, attempt)
-                except EvaluationError as error:
+                except (EvaluationError, TooLargeError) as error:
                     reasons.append(str(error))
                     slow += [binding] if isinstance(error, EvaluationTimeoutError) else []
                     continue
@@ -262,12 +262,14 @@ class _Plan:
         raise StopError(f"the first model does not run{self._tried_text()}: {reasons[0]}")
 
     def _try(self, binding: Binding, attempt: int) -> tuple[Feeds, list[Any]]:
-        """Runs the first model on a normal draw; raises `EvaluationError` where it does not run."""
+        """Runs the first model on a normal draw; raises `EvaluationError` or `TooLargeError` where it does not run."""
         if binding not in self.tried:
             self.tried.append(binding)
         try:
             feeds = draw(self.required, binding, "normal", attempt, seed=self.seed)
             return feeds, self.check.run_first(feeds)
+        except TooLargeError:
+            raise
         except InputError as error:
             raise StopError(str(error)) from error
         except CutError:

@@ -13,7 +13,7 @@ from onnxfuse.verification.roles import Role, least_items, roles_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Binding", "InputError", "InputSpec", "Kind", "bind", "free_inputs", "symbols"]
+__all__ = ["Binding", "InputError", "InputSpec", "Kind", "TooLargeError", "bind", "free_inputs", "symbols"]
 
 Kind = Literal["tensor", "sequence", "optional", "other"]
 
@@ -23,6 +23,10 @@ UNRANKED: Final = (2, 3)
 
 class InputError(Exception):
     """An input for which nothing can be drawn; the message is one line."""
+
+
+class TooLargeError(InputError):
+    """An input that is too large to be drawn with the sizes that its dims have."""
 
 
 @dataclass(frozen=True)

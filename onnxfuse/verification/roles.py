@@ -113,6 +113,7 @@ _KINDS: Final = _slots(
         "one": "Col2Im.2",
         "broadcast shape": "Expand.1",
         "grid": "AffineGrid.1",
+        "unpooled": "MaxUnpool.2",
         "parts": "Split.1 SplitToSequence.1",
         "largest": "TopK.1",
         "length": "LSTM.4 GRU.4 RNN.4 ReverseSequence.1 Attention.6",

@@ -163,6 +163,29 @@ def test_a_model_that_runs_at_no_size_stops_the_comparison() -> None:
         plan(model)
 
 
+def test_inputs_of_terabytes_are_not_drawn() -> None:
+    model = parse("g (float[1099511627776, N] x) => (float[A] y) { y = ReduceSum(x) }")
+    with pytest.raises(StopError, match="input x has 2199023255552 elements at N=2, and at most 536870912 are drawn"):
+        plan(model)
+
+
+def test_a_model_that_runs_on_some_normal_inputs_only_is_compared_on_those() -> None:
+    model = parse("""g (float[8] x) => (float[1] y) <float half = {0.5}> {
+        m = ReduceSum<keepdims = 0>(x) n = Mul(m, half) i = Cast<to = 7>(n) z = Constant<value_floats = [1.0]>()
+        u = Unsqueeze(i, axes) y = Gather(z, u)
+    }""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), "axes"))
+    for seed in range(20):
+        side = EvalModel(model)
+        check = ModelCheck(side, side, True, None, 1 << 30, None, [], time.monotonic())
+        sets = sets_of(check, None, None, seed)
+        if sets[0].label != "normal 0":
+            assert [inputs.label for inputs in sets[:2]] in (["normal 1", "normal 2"], ["normal 2", "normal 3"])
+            break
+    else:
+        pytest.fail("every first draw ran")
+
+
 def test_only_normal_and_the_users_own_are_normal() -> None:
     def empty() -> dict[str, Any]:
         return {}
