@@ -25,6 +25,7 @@ __all__ = [
     "add_input_options",
     "add_json",
     "add_progress",
+    "add_tolerances",
     "budget_of",
     "dims_of",
     "input_data_of",
@@ -36,6 +37,7 @@ __all__ = [
     "say",
     "show",
     "size_text",
+    "tolerances_of",
 ]
 
 # A name in a model may hold anything; on a terminal, an escape sequence would act, and a mark of direction turn a line
@@ -83,6 +85,37 @@ def add_families(parser: argparse._ActionsContainer) -> None:
         "own and beside them), unique (a number for every element), ties, special (NaN, infinities, -0), wide, small, "
         "offset, bindings (more sizes of the symbolic dims); default: all",
     )
+
+
+def add_tolerances(parser: argparse._ActionsContainer) -> None:
+    """Adds `--rtol` and `--atol`."""
+    for name, what in (("rtol", "relative to the original"), ("atol", "in the units of the output")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="[OUTPUT=]X",
+            action="append",
+            default=[],
+            help=f"a tolerance of your own instead of the rounding rule, {what}; for one output or for all (repeats)",
+        )
+
+
+def tolerances_of(given: Iterable[str], option: str) -> dict[str | None, float]:
+    """Reads `--rtol` or `--atol`: a number for each output that is named, under None the one for all others.
+
+    Raises:
+        UsageError: One is no number from 0 on.
+    """
+    found: dict[str | None, float] = {}
+    for text in given:
+        output, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{option} {text}: X or OUTPUT=X is expected, X a number from 0 on")
+        found[output or None] = value
+    return found
 
 
 def add_budget(parser: argparse._ActionsContainer, what: str, *, default: float | None = None) -> None:

@@ -17,7 +17,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="say whether two models are equivalent",
-        description="Compares two models, whatever made them: interfaces, then results on drawn inputs, bit for bit. "
+        description="Compares two models, whatever made them: interfaces, what both compute identically, then results on drawn "
+        "inputs. What differs in bits is told to be rounding or not by running the original in float64 with rounding noise. "
         "Exit code 0: equivalent; 1: different; 5: nothing differs, but something could not be decided.",
         allow_abbrev=False,
     )
@@ -25,6 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("b", metavar="B", type=Path, help="the model that should do the same")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
     options.add_families(parser)
+    options.add_tolerances(parser)
     options.add_budget(parser, "stop after this time; what is left is listed as not-run (default: no limit)")
     options.add_input_options(parser)
     options.add_progress(parser)
@@ -49,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             input_data=data,
             seed=arguments.seed,
             families=arguments.families,
+            rtol=options.tolerances_of(arguments.rtol, "--rtol"),
+            atol=options.tolerances_of(arguments.atol, "--atol"),
             budget=budget,
             progress=progress,
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnxfuse.rewriting.engine import Admit, Names
     from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.input_data import InputData
+    from onnxfuse.verification.model import Tolerance
     from onnxfuse.verification.region import RegionVerifier
 
 __all__ = ["PassManager", "Progress", "Result", "VerifyLevel", "apply", "verify"]
@@ -315,6 +316,8 @@ def verify(
     input_data: Sequence[InputData] | None = None,
     seed: int = 0,
     families: Iterable[str] | None = None,
+    rtol: float | Mapping[str | None, float] | None = None,
+    atol: float | Mapping[str | None, float] | None = None,
     budget: float | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
@@ -329,6 +332,9 @@ def verify(
         seed: Of the drawn inputs.
         families: What the inputs are filled with: of `normal`, `ladder`, `constants`, `unique`, `ties`, `special`,
             `wide`, `small`, `offset`, and `bindings` for more sizes of the symbolic dims. None for all.
+        rtol: A tolerance of your own instead of the rounding rule, |a - b| <= atol + rtol |a|: a number for all float
+            outputs, or numbers by output. Where inputs are extreme, what exceeds it is left to the rounding rule.
+        atol: Likewise, in the units of the output.
         budget: Seconds after which what is left is listed as not-run; None for no limit.
         progress: Called with what is being done, how much is done, and how much there is.
 
@@ -337,7 +343,8 @@ def verify(
 
     Raises:
         ModelError: One of the models cannot be read.
-        UsageError: `dims` or `input_data` speak of what the model does not have, or `families` of no family.
+        UsageError: `dims`, `input_data`, `rtol` or `atol` speak of what the model does not have, or `families` of no
+            family.
     """
     from onnxfuse.verification.model import check_models
 
@@ -351,9 +358,26 @@ def verify(
         data=input_data,
         seed=seed,
         selected=families,
+        tolerances=_tolerances(rtol, atol),
         budget_s=None if budget is None else _budget(budget),
         progress=progress,
     )
+
+
+def _tolerances(
+    rtol: float | Mapping[str | None, float] | None, atol: float | Mapping[str | None, float] | None
+) -> dict[str | None, Tolerance]:
+    """The user's tolerances by output; None for all other outputs."""
+    from onnxfuse.verification.model import Tolerance
+
+    given: dict[str | None, dict[str, float]] = {}
+    for key, value in (("rtol", rtol), ("atol", atol)):
+        by_output = value if isinstance(value, Mapping) else {} if value is None else {None: value}
+        for output, number in by_output.items():
+            if not 0 <= number < math.inf:
+                raise UsageError(f"{key}={number!r}: a number from 0 on is expected")
+            given.setdefault(output, {})[key] = number
+    return {output: Tolerance(**numbers) for output, numbers in given.items()}
 
 
 def evaluable_before(opened: Opened) -> EvalModel:

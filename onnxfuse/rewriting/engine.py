@@ -283,6 +283,7 @@ class Engine:
             ir_version=self.model.ir_version,
             shapes=self.facts.shapes,
             contents=self.facts.constant,
+            numerics=self.numerics,
         )
 
     def _splice(

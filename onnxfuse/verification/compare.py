@@ -21,12 +21,11 @@ class Difference:
         at: Position of the difference that `text` speaks of; None where it is about the whole.
         is_float: A difference of values between two float results of one shape and dtype: only this can be rounding.
         nonfinite: NaN, or an infinity and its sign, is not at the same positions in both.
-        share: Part of the positions that differ, from 0 to 1.
         max_abs: As in `OutputVerdict`; None where no pair of finite values differs.
         max_rel: As in `OutputVerdict`.
         max_ulp: As in `OutputVerdict`.
+        needed: As in `OutputVerdict`.
         scale: Largest finite |a|; 0 where there is none.
-        beyond: Part of the positions with |a - b| above 1e-2 `scale` and above 128 machine epsilons of the type.
     """
 
     kind: str
@@ -34,12 +33,11 @@ class Difference:
     at: tuple[int, ...] | None = None
     is_float: bool = False
     nonfinite: bool = False
-    share: float = 1.0
     max_abs: float | None = None
     max_rel: float | None = None
     max_ulp: int | None = None
+    needed: float | None = None
     scale: float = 0.0
-    beyond: float = 0.0
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -83,7 +81,7 @@ def compare_values(a: Any, b: Any) -> Difference | None:
     count = int(np.count_nonzero(different))
     kind = "string" if strings else a.dtype.name
     text = f"{count} of {a.size} {kind} values differ, {a[at]!s} and {b[at]!s} at {at}"
-    return Difference("value", text, at, share=count / a.size)
+    return Difference("value", text, at)
 
 
 def _compare_sequences(a: Any, b: Any) -> Difference | None:
@@ -134,14 +132,10 @@ def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.nda
     magnitudes = np.abs(everything[np.isfinite(everything)])
     scale = float(magnitudes.max()) if magnitudes.size else 0.0
     delta = np.where(finite, np.abs(x - y), 0.0)
-    one = np.ones((), a.dtype).view(f"u{a.dtype.itemsize}")
-    epsilon = float((one + np.ones((), one.dtype)).view(a.dtype)) - 1
-    floor = max(1e-2 * scale, 128 * epsilon)
     relative = np.divide(delta, np.abs(x), where=finite & (x != 0), out=np.zeros_like(delta))
     nonfinite = not bool(finite.all())
     worst = int(np.argmin(finite)) if nonfinite else int(np.argmax(delta))
     at = tuple(int(index) for index in np.unravel_index(int(where[worst]), a.shape))
-    share = where.size / a.size
     count = f"{where.size} of {a.size} values differ"
     if nonfinite:
         text = f"{count}, {x[worst]!s} and {y[worst]!s} at {at}"
@@ -158,12 +152,11 @@ def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.nda
         at,
         is_float=True,
         nonfinite=nonfinite,
-        share=share,
         max_abs=float(delta.max()) if finite.any() else None,
         max_rel=float(relative.max()) if finite.any() else None,
         max_ulp=int(ulp[finite].max()) if finite.any() else None,
+        needed=float((delta / (1 + np.abs(np.where(finite, x, 0.0)))).max()) if finite.any() else None,
         scale=scale,
-        beyond=float(np.count_nonzero(delta > floor)) / a.size,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["EvalModel", "custom_domains", "identical", "is_own_fault", "without_data"]
+__all__ = ["EvalModel", "custom_domains", "identical", "invalid", "is_own_fault", "without_data"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,21 @@ def is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
     versions = [{(entry.domain, entry.version) for entry in model.opset_import} for model in (a, b)]
     newer = b.ir_version > a.ir_version or not versions[1] <= versions[0]
     return not newer and "Could not find an implementation" not in reason
+
+
+def invalid(model: EvalModel) -> str | None:
+    """What the ONNX checker says against a model, in one line; None for nothing."""
+    import onnx
+
+    from onnxfuse.verification.sessions import private_copy
+
+    # Weights that are elsewhere stand as inputs: the checker wants the data of an initializer.
+    copy = private_copy(model.proto, model.weights, expose=False, keep_value_info=True)
+    try:
+        onnx.checker.check_model(copy)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def identical(a: EvalModel, b: EvalModel) -> bool:

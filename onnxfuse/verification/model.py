@@ -1,42 +1,56 @@
-"""Comparing two whole models: their interfaces, then their results on the same inputs, bit for bit.
-
-Results that differ in bits may be rounding. What cannot be rounding is told different here; the rest is left open, as
-`not-run` with its size, since the tolerance rule that decides it is not part of this module.
-"""
+"""Comparing two whole models: what they accept, what they compute identically, then their results on the same inputs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from onnxfuse.verification.compare import Difference, compare_values
-from onnxfuse.verification.eval_model import EvalModel, custom_domains, identical, is_own_fault, without_data
-from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError, Evaluator
-from onnxfuse.verification.graph_facts import GraphFacts
+from onnxfuse.errors import UsageError
+from onnxfuse.verification.compare import Difference, compare_values, is_float
+from onnxfuse.verification.divergence import layers
+from onnxfuse.verification.eval_model import EvalModel, identical, invalid, without_data
+from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import InputData
 from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import InputError
 from onnxfuse.verification.interface import compare_interface
-from onnxfuse.verification.memory import intermediate_bytes, measured_bytes
+from onnxfuse.verification.pair import Pair, SecondFailsError
+from onnxfuse.verification.structural import Structure, shared_memory
+from onnxfuse.verification.tolerance import TWIN_LIMIT, Judgement, RoundingRule
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["EvalModel", "check_models"]
+__all__ = ["EvalModel", "Tolerance", "check_models"]
 
 Progress = Callable[[str, int, int], None]
 
-ROUNDING_SHARE: Final = 1e-2
-"""Rounding before a discrete operator (Round, ArgMax, a comparison) moves elements by whole steps, but only a few."""
+LAYERS_S: Final = 30.0
 
 
-LOOP_LIMIT_S: Final = 2.0
-"""A Loop may never end on extreme inputs: one that ended before gets so many seconds, or 20 times what it took."""
+@dataclass(frozen=True)
+class Tolerance:
+    """A user's own tolerance: |a - b| <= atol + rtol |a|, NaN and infinities at the same positions.
+
+    On normal draws and the user's own data it decides alone. On the others, where values overflow, what exceeds it is
+    left to the rounding rule.
+    """
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    def __str__(self) -> str:
+        return f"within rtol {self.rtol:g} and atol {self.atol:g}, as asked for"
+
+    def exceeded(self, a: Any, b: Any) -> bool:
+        """Whether two float arrays of one shape differ by more."""
+        x, y = (np.asarray(value) for value in (a, b))
+        wide = np.complex128 if x.dtype.kind == "c" else np.float64
+        return not bool(
+            np.isclose(y.astype(wide), x.astype(wide), rtol=self.rtol, atol=self.atol, equal_nan=True).all()
+        )
 
 
 def check_models(
@@ -48,6 +62,7 @@ def check_models(
     data: Sequence[InputData] | None = None,
     seed: int = 0,
     selected: Iterable[str] | None = None,
+    tolerances: Mapping[str | None, Tolerance] | None = None,
     budget_s: float | None = None,
     progress: Progress | None = None,
     memory_limit: int = 1 << 30,
@@ -63,6 +78,7 @@ def check_models(
         data: The user's own input sets, used instead of drawing.
         seed: Of the drawn inputs.
         selected: The families that `full` draws; None for all.
+        tolerances: The user's own, by the name of an output; None for all other outputs.
         budget_s: Seconds after which what is left is listed as not run.
         progress: Called after every input set with its name, the number done, and the number in all.
         memory_limit: Bytes that the intermediates of one model may take; above that they are not exposed.
@@ -71,12 +87,14 @@ def check_models(
         The verdict. That a model cannot be run is in it, never an exception.
 
     Raises:
-        UsageError: If `dims` or `data` speak of what the first model does not have, or `selected` of no family.
+        UsageError: If `dims`, `data` or `tolerances` speak of what the first model does not have, or `selected` of no
+            family.
     """
     started = time.monotonic()
     names = [value.name for value in a.proto.graph.output]
+    _check_tolerances(tolerances or {}, names)
     if identical(a, b):
-        same = tuple(OutputVerdict(name, Status.EQUIVALENT) for name in names)
+        same = tuple(OutputVerdict(name, Status.EQUIVALENT, basis="structure") for name in names)
         return Verdict(Status.EQUIVALENT, same, notes=("the files are identical",), seconds=time.monotonic() - started)
     differences, notes = compare_interface(a.proto, b.proto)
     if differences:
@@ -89,117 +107,165 @@ def check_models(
         )
         outputs = tuple(OutputVerdict(name, Status.NOT_RUN, why) for name in names)
         return Verdict(Status.NOT_RUN, outputs, notes=tuple(notes), not_run=(why,), seconds=time.monotonic() - started)
-    check = ModelCheck(a, b, families == "full", budget_s, memory_limit, progress, notes, started)
+    broken = invalid(b) if families == "full" else None
+    if broken and not invalid(a):
+        why = f"interface: the second model is no valid ONNX: {broken}"
+        outputs = tuple(OutputVerdict(name, Status.DIFFERENT, why) for name in names)
+        return Verdict(Status.DIFFERENT, outputs, (why,), tuple(notes), seconds=time.monotonic() - started)
+    pair = Pair(a, b, memory_limit, budget_s, notes, started)
+    check = ModelCheck(pair, families == "full", tolerances or {}, seed, progress)
     try:
-        check.run(sets_of(check, data, dims, seed, selected))
+        if check.open:
+            check.run(sets_of(check, data, dims, seed, selected))
     except StopError as stop:
         check.stopped = str(stop)
     return check.verdict()
 
 
-# ---- running both
-
-
 @dataclass
 class _Tally:
-    """What is known so far of one output."""
+    """What is known so far of one output.
+
+    Attributes:
+        name: Its name.
+        tolerance: The user's own.
+        proven: Why no run is needed of it: the basis of the answer.
+        random: Whether random operators reach it.
+        different: The answer, once it is known to differ.
+        differing: Input sets on which bits differ and that are still to be judged.
+        judged: How many of them were.
+    """
 
     name: str
+    tolerance: Tolerance | None
+    proven: str | None = None
+    random: bool = False
     different: OutputVerdict | None = None
-    undecided: OutputVerdict | None = None
-    severity: tuple[bool, float] = (False, -1.0)
+    undecided: str | None = None
+    differing: list[InputSet] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
     sizes: dict[str, Any] = field(default_factory=dict)
 
-    def note(self, difference: Difference) -> None:
-        """Keeps the largest differences over all input sets."""
-        for key in ("max_abs", "max_rel", "max_ulp"):
-            size = getattr(difference, key)
+    @property
+    def open(self) -> bool:
+        """Whether running can still tell something of it."""
+        return self.different is None and self.proven is None
+
+    def fail(self, why: str, *, at: tuple[int, ...] | None = None, draw: str | None = None) -> None:
+        """Keeps the first reason for `different`."""
+        self.different = self.different or OutputVerdict(self.name, Status.DIFFERENT, why, at=at, draw=draw)
+
+    def note(self, result: Any, difference: Difference | None) -> None:
+        """Keeps the largest differences over all normal input sets."""
+        if difference is None and isinstance(result, np.ndarray) and is_float(result.dtype):
+            for key in ("max_abs", "max_rel", "needed"):
+                self.sizes.setdefault(key, 0.0)
+            self.sizes.setdefault("max_ulp", 0)
+        for key in ("max_abs", "max_rel", "max_ulp", "needed"):
+            size = getattr(difference, key, None)
             if size is not None:
                 self.sizes[key] = max(size, self.sizes.get(key, size))
 
     def verdict(self, nothing: str | None) -> OutputVerdict:
         """The answer; `nothing` says why nothing was compared."""
-        found = self.different or self.undecided
-        if found is None and nothing is not None:
-            return OutputVerdict(self.name, Status.NOT_RUN, nothing)
-        if found is None:
-            return OutputVerdict(self.name, Status.EQUIVALENT)
-        return OutputVerdict(self.name, found.status, found.why, **self.sizes, at=found.at, draw=found.draw)
+        if self.different is not None:
+            found = self.different
+            sigmas = max((judgement.sigmas for judgement in self.judgements), default=None)
+            return OutputVerdict(
+                self.name, found.status, found.why, **self.sizes, sigmas=sigmas, at=found.at, draw=found.draw
+            )
+        if self.proven is not None:
+            return OutputVerdict(self.name, Status.EQUIVALENT, basis=self.proven)
+        why = self.undecided or nothing
+        if why is not None:
+            return OutputVerdict(self.name, Status.NOT_RUN, why, **self.sizes)
+        if not self.judgements:
+            within = self.tolerance is not None and self.sizes.get("max_abs")
+            basis, text = ("tolerance", str(self.tolerance)) if within else ("bits", "equal bits")
+            return OutputVerdict(self.name, Status.EQUIVALENT, basis=basis, tolerance=text, **self.sizes)
+        sigmas = max(judgement.sigmas for judgement in self.judgements)
+        text = f"rounding: {sigmas:.2g} of at most {TWIN_LIMIT:g} times what rounding explains"
+        return OutputVerdict(
+            self.name,
+            Status.EQUIVALENT,
+            basis="rounding",
+            tolerance=f"{self.tolerance}; {text}" if self.tolerance else text,
+            **self.sizes,
+            sigmas=sigmas,
+            skipped=sum(judgement.skipped for judgement in self.judgements),
+        )
 
 
 @dataclass
 class ModelCheck:
     """One comparison, as it goes on."""
 
-    a: EvalModel
-    b: EvalModel
+    pair: Pair
     full: bool
-    budget_s: float | None
-    memory_limit: int
+    tolerances: Mapping[str | None, Tolerance]
+    seed: int
     progress: Progress | None
-    notes: list[str]
-    started: float
     stopped: str | None = None
     not_run: list[str] = field(default_factory=list)
     draws: int = 0
     dropped: int = 0
 
     def __post_init__(self) -> None:
-        self.tallies = [_Tally(value.name) for value in self.a.proto.graph.output]
-        self.backend: str | None = None
-        self._first: Evaluator | None = None
-        self._second: Evaluator | None = None
-        self._second_fails: str | None = None
-        self._exposed: bool | None = None
-        self._loop_limit = 5 * LOOP_LIMIT_S
+        self.a, self.b, self.notes = self.pair.a, self.pair.b, self.pair.notes
+        shared = shared_memory(self.a, self.b)
+        self.structures = (Structure(self.a, shared), Structure(self.b, shared))
+        self._normal: list[InputSet] = []
         self._kept: tuple[Feeds, list[Any]] | None = None
-        self._last: Feeds | None = None
         self._shown: Feeds | None = None
-        self._fits: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
-        self._facts = (GraphFacts(self.a.proto), GraphFacts(self.b.proto))
+        self._rule: RoundingRule | None = None
+        self._last: Feeds | None = None
+        self.tallies = [self._tally(value.name) for value in self.a.proto.graph.output]
+        proven = sum(tally.proven is not None for tally in self.tallies)
+        if proven:
+            self.notes.append(f"{proven} of {len(self.tallies)} outputs are computed identically, and need no run")
+
+    @property
+    def open(self) -> bool:
+        """Whether running can still tell something."""
+        return any(tally.open for tally in self.tallies)
+
+    def _tally(self, name: str) -> _Tally:
+        """What can be said of an output without running anything."""
+        tally = _Tally(name, self.tolerances.get(name, self.tolerances.get(None)))
+        drawn = [structure.random_of(name) for structure in self.structures]
+        tally.random = any(drawn)
+        if drawn[0] != drawn[1]:
+            counts = f"{drawn[0].total()} before, {drawn[1].total()} after"
+            tally.fail(f"random: the random operators that it comes from are not the same ({counts})")
+        elif not tally.random and self.structures[0].values.get(name) == self.structures[1].values.get(name):
+            tally.proven = "structure"
+        return tally
 
     @property
     def within(self) -> str:
         """The budget, in words."""
-        return f"within the budget of {self.budget_s:g} s"
-
-    def _timeout(self) -> float | None:
-        """Seconds that a run may take: what is left of the budget, and less for a Loop, which may never end."""
-        limit = self._loop_limit if self._facts[0].loops or self._facts[1].loops else None
-        if self.budget_s is None:
-            return limit
-        left = self.started + self.budget_s - time.monotonic()
-        if left <= 0:
-            raise CutError
-        return left if limit is None else min(left, limit)
-
-    def _raise_if_cut(self) -> None:
-        if self.budget_s is not None and time.monotonic() >= self.started + self.budget_s:
-            raise CutError
+        return self.pair.within
 
     def keep(self, feeds: Feeds, results: list[Any]) -> None:
         """Keeps a run of the first model for the first input set, which is the same."""
         self._kept = (feeds, results)
 
     def run_first(self, feeds: Feeds) -> list[Any]:
-        """Runs the first model; raises `EvaluationError`, or `CutError` where the time is up."""
-        first = self._prepared(feeds)
-        started = time.monotonic()
-        results = self._timed(first, feeds)
-        self._loop_limit = max(LOOP_LIMIT_S, 20 * (time.monotonic() - started))
-        return results
+        """Runs the first model; raises as `Pair.first` does."""
+        return self.pair.first(feeds)
 
-    def _timed(self, evaluator: Evaluator, feeds: Feeds) -> list[Any]:
-        try:
-            return evaluator.run(feeds, timeout_s=self._timeout())
-        except EvaluationTimeoutError:
-            self._raise_if_cut()
-            raise
+    # ------------------------------------------------------------------ running both
 
     def run(self, sets: Sequence[InputSet]) -> None:
-        """Compares the models on every input set, as long as there is time and an output that is not different yet."""
+        """Compares the models on every input set, as long as there is time and an output that is open."""
         first_drop = ""
+        judged = False
         for done, inputs in enumerate(sets):
+            if not inputs.normal and not judged:
+                self._judge()
+                judged = True
+            if not self.open:
+                break
             try:
                 self._compare(inputs, last=done + 1 == len(sets))
             except CutError:
@@ -208,12 +274,11 @@ class ModelCheck:
             except (EvaluationError, InputError) as error:
                 self.dropped += 1
                 first_drop = first_drop or f"{inputs.label}: {error}"
-            if self._shown is None and any(tally.different for tally in self.tallies):
+            if self._shown is None and any(tally.different or tally.differing for tally in self.tallies):
                 self._shown = self._last
             if self.progress is not None:
                 self.progress(inputs.label, done + 1, len(sets))
-            if all(tally.different for tally in self.tallies):
-                break
+        self._judge()
         if first_drop:
             self.notes.append(
                 f"{self.dropped} input sets dropped, since the first model does not run on them: {first_drop}"
@@ -227,144 +292,104 @@ class ModelCheck:
             (feeds, before), self._kept = self._kept, None
         else:
             feeds = inputs.make()
-            before = self.run_first(feeds)
-        again = self.run_first(feeds) if self._facts[0].random else before
+            before = self.pair.first(feeds)
         self._last = feeds
+        if inputs.normal:
+            self._normal.append(inputs)
+        varies = self._varying(self.pair.first, feeds, before)
         if last:
-            self._first = None  # no other run is needed of it: its memory goes before the second model takes its own
-        if self._second is None:
-            self._fail(f"the second model cannot be loaded: {self._second_fails}", inputs.label)
-            return
+            self.pair.forget_first()
         try:
-            after = self._timed(self._second, feeds)
+            after = self.pair.second(feeds)
         except EvaluationTimeoutError as error:
             self.not_run.append(f"the second model on {inputs.label}: {error}")
             return
-        except EvaluationError as error:
-            self._fail(f"the second model fails where the first one runs: {error}", inputs.label)
+        except SecondFailsError as error:
+            self.draws += 1
+            for tally in self.tallies:
+                if tally.open:
+                    tally.fail(f"value: {error}", draw=inputs.label)
             return
         self.draws += 1
-        for tally, x, x_again, y in zip(self.tallies, before, again, after, strict=True):
-            varies = x_again is not x and compare_values(x, x_again) is not None
-            self._judge(tally, x, y, inputs, varies)
+        varies_after = self._varying(self.pair.second, feeds, after)
+        for index, tally in enumerate(self.tallies):
+            if not tally.open:
+                continue
+            if index in varies or index in varies_after:
+                self._judge_random(tally, index in varies, index in varies_after, inputs)
+            else:
+                self._note(tally, before[index], after[index], inputs)
 
-    def _fail(self, why: str, label: str) -> None:
-        self.draws += 1
-        for tally in self.tallies:
-            found = OutputVerdict(tally.name, Status.DIFFERENT, f"value: {why}", draw=label)
-            tally.different = tally.different or found
+    def _varying(self, run: Callable[[Feeds], list[Any]], feeds: Feeds, results: list[Any]) -> set[int]:
+        """The outputs that vary between two runs of one session."""
+        if not any(tally.random and tally.open for tally in self.tallies):
+            return set()
+        again = run(feeds)
+        return {
+            index
+            for index, (tally, x, y) in enumerate(zip(self.tallies, results, again, strict=True))
+            if tally.random and compare_values(x, y) is not None
+        }
 
-    def _judge(self, tally: _Tally, x: Any, y: Any, inputs: InputSet, varies: bool) -> None:
+    def _judge_random(self, tally: _Tally, before: bool, after: bool, inputs: InputSet) -> None:
+        if before and after:
+            tally.proven = "random"
+            return
+        when = "before, and does not any more" if before else "now, and did not before"
+        tally.fail(f"random: two runs on the same inputs show that it varied {when}", draw=inputs.label)
+
+    def _note(self, tally: _Tally, x: Any, y: Any, inputs: InputSet) -> None:
         """Compares one output on one input set."""
-        random = tally.name in self._facts[0].random
-        if varies and tally.name in self._facts[1].random:
-            why: str | None = "it comes from random operators: two runs of the first model differ"
-            tally.undecided = OutputVerdict(tally.name, Status.NOT_RUN, why, draw=inputs.label)
-            return
-        if varies:
-            why = "value: two runs of the first model differ, and no random operator is left in the second"
-            tally.different = tally.different or OutputVerdict(tally.name, Status.DIFFERENT, why, draw=inputs.label)
-            return
         difference = compare_values(x, y)
+        if inputs.normal:
+            tally.note(x, difference)
         if difference is None:
             return
-        tally.note(difference)
-        why = (
-            None if random and difference.kind != "dtype" else self._beyond_doubt(tally.name, difference, inputs.normal)
-        )
-        text = f"{difference.kind}: {difference.text}"
-        status = Status.NOT_RUN if why is None else Status.DIFFERENT
-        open_ = "it comes from random operators" if random else "deciding whether that is rounding is not implemented"
-        found = OutputVerdict(
-            tally.name, status, f"{text}, on {inputs.label}; {why or open_}", at=difference.at, draw=inputs.label
-        )
-        if why is None:
-            severity = (difference.nonfinite, (difference.max_abs or 0.0) / (difference.scale or 1.0))
-            if severity > tally.severity:
-                tally.undecided, tally.severity = found, severity
-        else:
-            tally.different = tally.different or found
-
-    def _beyond_doubt(self, name: str, difference: Difference, normal: bool) -> str | None:
-        """Why a difference cannot be rounding; None where it might be."""
+        text = f"{difference.kind}: {difference.text}, on {inputs.label}"
         if difference.kind != "value":
-            return f"the {difference.kind} must not change"
-        before, after = self._facts
-        if name not in before.rounded and name not in after.rounded:
-            return "no operator that it comes from rounds"
-        if not normal:
-            return None
-        if not difference.is_float:
-            return "that many are not rounding" if difference.share > ROUNDING_SHARE else None
-        if difference.nonfinite:
-            return "on a normal input, NaN and infinities must be at the same positions"
-        limit = ROUNDING_SHARE if before.discrete or after.discrete else 0.0
-        return "more than 1e-2 of the largest |a| is not rounding" if difference.beyond > limit else None
+            tally.fail(text, at=difference.at, draw=inputs.label)
+            return
+        if tally.tolerance is not None and difference.is_float and isinstance(x, np.ndarray):
+            exceeded = tally.tolerance.exceeded(x, y)
+            if exceeded and inputs.normal:
+                tally.fail(f"{text}; that is not {tally.tolerance}", at=difference.at, draw=inputs.label)
+            if not exceeded or inputs.normal:
+                return
+        if all(tally.name not in facts.rounded for facts in self.pair.facts):
+            tally.fail(f"{text}; no operator that it comes from rounds", at=difference.at, draw=inputs.label)
+            return
+        tally.differing.append(inputs)
 
-    def _prepared(self, feeds: Feeds) -> Evaluator:
-        """The first model, loaded together with the second, and again where intermediates start or cease to fit."""
-        exposed = self._fit(feeds)
-        if self._first is None or exposed != self._exposed:
-            self._first = self._second = None
-            self._exposed = exposed
-            self._first = self._load(exposed)
-        return self._first
+    # ------------------------------------------------------------------ rounding
 
-    def _load(self, expose: bool) -> Evaluator:
-        """Loads both in one backend: the reference evaluator where onnxruntime does not load one of them."""
-
-        def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
-            return Evaluator(model.proto, weights=model.weights, expose=expose, prefer=prefer, isolated=True)
-
+    def _judge(self) -> None:
+        """Asks the rounding rule about all that differs and was not judged yet."""
+        pending = [tally for tally in self.tallies if tally.open and tally.differing]
+        if not pending:
+            return
+        sets = list({inputs.label: inputs for tally in pending for inputs in tally.differing}.values())
+        if self._rule is None:
+            self._rule = RoundingRule(self.a, self.b, self.pair.both, seed=self.seed, deadline=self.pair.deadline)
         try:
-            first = load(self.a, None)
-        except EvaluationError as error:
-            raise StopError(f"the first model cannot be loaded: {error}") from error
-        self.backend = first.backend
-        try:
-            self._second = load(self.b, "reference" if self.backend == "reference" else None)
-            if self._second.backend != self.backend:
-                reason = self._second.why_not_onnxruntime or ""
-                if is_own_fault(self.a.proto, self.b.proto, reason):
-                    raise EvaluationError(f"onnxruntime, which loads the first one, says: {reason}")
-                self._remark(f"onnxruntime does not load the second model: {reason}")
-                first = load(self.a, "reference")
-                self.backend = first.backend
-        except EvaluationError as error:
-            if custom_domains(self.b.proto) - custom_domains(self.a.proto):
-                raise StopError(f"the second model cannot be loaded: {error}") from error
-            self._second = None
-            self._second_fails = str(error)
-            return first
-        if self._second.backend != self.backend:
-            raise StopError("no backend loads both models")
-        if first.why_not_onnxruntime:
-            self._remark(f"run by the reference evaluator: {first.why_not_onnxruntime}")
-        return first
+            judgements = self._rule.decide(sets, self._normal)
+        except CutError:
+            judgements = [Judgement(undecided=f"whether it is rounding was not decided {self.within}")] * len(
+                self.tallies
+            )
+        for note in self._rule.notes:
+            self.pair.remark(note)
+        for tally, judgement in zip(self.tallies, judgements, strict=True):
+            if tally not in pending:
+                continue
+            tally.differing.clear()
+            tally.judgements.append(judgement)
+            if judgement.why is not None:
+                tally.fail(f"value: {judgement.why}, on {judgement.draw}", at=judgement.at, draw=judgement.draw)
+            tally.undecided = tally.undecided or judgement.undecided
+            if judgement.inaccurate:
+                self.pair.remark(f"output {tally.name} is less accurate than before on {judgement.inaccurate}")
 
-    def _remark(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
-
-    def _fit(self, feeds: Feeds) -> bool:
-        """Whether the intermediates of the first model fit in the memory limit; the second computes much the same."""
-        shapes = {name: x.shape for name, x in feeds.items() if isinstance(x, np.ndarray)}
-        key = tuple(shapes.items())
-        if key not in self._fits:
-            size, unknown = intermediate_bytes(self.a.proto, shapes)
-            if unknown and size <= self.memory_limit:
-                try:
-                    size = measured_bytes(self.a.proto, feeds, weights=self.a.weights, timeout_s=self._timeout())
-                except EvaluationTimeoutError:
-                    self._raise_if_cut()
-                    raise
-                except EvaluationError:
-                    size = 0  # the run itself will fail for the same reason, and say so
-            self._fits[key] = size <= self.memory_limit
-            if size > self.memory_limit:
-                gib = f"they take {size / 2**30:.2f} GiB, and the limit is {self.memory_limit / 2**30:.2f} GiB"
-                self._remark(f"intermediates are not exposed, so onnxruntime may rewrite across them: {gib}")
-        return self._fits[key]
+    # ------------------------------------------------------------------ the answer
 
     def verdict(self) -> Verdict:
         """The answer."""
@@ -378,7 +403,7 @@ class ModelCheck:
             status = Status.DIFFERENT
         elif Status.NOT_RUN in statuses or self.not_run:
             status = Status.NOT_RUN
-        seconds = time.monotonic() - self.started
+        different = status is Status.DIFFERENT
         return Verdict(
             status,
             outputs,
@@ -386,13 +411,30 @@ class ModelCheck:
             draws=self.draws,
             dropped=self.dropped,
             not_run=tuple(self.not_run),
-            backend=self.backend,
-            seconds=seconds,
-            inputs=self._shown,
+            backend=self.pair.backend,
+            seconds=time.monotonic() - self.pair.started,
+            layers=self._layers() if different else (),
+            inputs=self._shown if different else None,
         )
+
+    def _layers(self) -> tuple[Any, ...]:
+        if self._shown is None:
+            return ()
+        deadline = self.pair.deadline
+        left = LAYERS_S if deadline is None else min(LAYERS_S, deadline - time.monotonic())
+        if left <= 0:
+            return ()
+        backend = self.pair.backend
+        return layers(self.a, self.b, self.structures, self._shown, backend=backend, timeout_s=left)
 
 
 # ---- without running anything
+
+
+def _check_tolerances(tolerances: Mapping[str | None, Tolerance], names: Sequence[str]) -> None:
+    for name in tolerances:
+        if name is not None and name not in names:
+            raise UsageError(f"a tolerance is given for {name!r}, which is no output; there are {', '.join(names)}")
 
 
 def _interface_verdict(name: str, differences: Sequence[str]) -> OutputVerdict:

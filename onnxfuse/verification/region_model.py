@@ -35,6 +35,7 @@ class Region:
         ir_version: The model's.
         shapes: The model's shapes.
         contents: Says what a small constant holds.
+        numerics: The numerics class of the rewrite: `exact`, `rounding` or `approximate`.
     """
 
     before: tuple[ir.Node, ...]
@@ -44,6 +45,7 @@ class Region:
     ir_version: int
     shapes: Shapes
     contents: Callable[[ir.Value | None], np.ndarray | None]
+    numerics: str = "exact"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_says_what_it_did(cli: Cli, pair: Path) -> None:
     assert lines[2:5] == ["", "nodes 2 -> 1", "  Slice 2 -> 1"]
     assert lines[5].startswith("verified: 1 region (1 session, ")
     assert "; the whole model: equivalent (1 input set compared, onnxruntime, " in lines[5]
-    assert lines[6] == "  y: equivalent"
+    assert lines[6] == "  y: equivalent (all bits equal)"
 
 
 def test_writes_to_stdout_only_when_told(cli: Cli, pair: Path, folder: Path) -> None:

@@ -30,7 +30,10 @@ def test_equivalent(cli: Cli, pair: Path, merged: Path) -> None:
     assert verdict["draws"] > 3
     lines = done.err.splitlines()
     assert lines[0].startswith(f"equivalent ({verdict['draws']} input sets compared, onnxruntime, ")
-    assert lines[1:] == ["  y: equivalent"]
+    assert lines[1:] == ["  y: equivalent (all bits equal)"]
+    (output,) = verdict["outputs"]
+    assert (output["basis"], output["max_abs"], output["max_ulp"]) == ("bits", 0, 0)
+    assert (verdict["layers"], "inputs" in verdict) == ([], False)
 
 
 def test_without_json_stdout_is_empty(cli: Cli, pair: Path, merged: Path) -> None:
@@ -46,12 +49,25 @@ def test_identical(cli: Cli, pair: Path) -> None:
 def test_different(cli: Cli, relu: Path, folder: Path) -> None:
     done = cli("verify", relu, save("neg", folder), "--json")
     assert done.code == 1
-    assert done.err.startswith("different (1 input set compared, onnxruntime, ")
+    # All normal ones are compared before it is asked whether a difference may be rounding.
+    assert done.err.startswith("different (3 input sets compared, onnxruntime, ")
     (output,) = done.json["outputs"]
     assert output["status"] == "different"
-    assert output["why"].startswith("value: 16 of 16 values differ, by at most ")
+    assert output["why"].startswith("value: 16 of 16 float32 values differ, 0.0 and ")
     assert output["max_abs"] > 1
+    assert output["needed"] > 0.5
     assert output["draw"] == "normal 0 at N=2"
+    (layer,) = done.json["layers"]
+    assert (layer["name"], layer["op_type"], layer["diverges"]) == ("y", "Relu", True)
+    assert "  first diverging value: y (Relu)" in done.err.splitlines()
+
+
+def test_what_is_computed_identically_needs_no_run(cli: Cli, relu: Path, folder: Path) -> None:
+    done = cli("verify", relu, save("unnamed", folder), "--json")
+    assert done.code == 0
+    assert done.err.startswith("equivalent (0 input sets compared, ")
+    assert "  y: equivalent (computed identically)" in done.err.splitlines()
+    assert [output["basis"] for output in done.json["outputs"]] == ["structure"]
 
 
 def test_another_interface(cli: Cli, relu: Path, pair: Path) -> None:

@@ -15,7 +15,7 @@ from onnxfuse.passes import _slices, merge_sliced
 from onnxfuse.passes._slices import AMBIGUOUS, INEXPRESSIBLE
 from onnxfuse.report.records import Declined, Place
 from onnxfuse.testing.oracle import run, same
-from onnxfuse.verification import region, sweep
+from onnxfuse.verification import region_moves, sweep
 from tests.passes.chains import I32_MAX, MAX, MIN, Parts, chain, cuts_of
 from tests.passes.running import parse
 
@@ -226,7 +226,7 @@ def test_bounds_of_any_size_are_verified_in_little_time_and_memory(
         assert sum(sizes) <= 2**28
         return planned
 
-    monkeypatch.setattr(region, "plan", plan)
+    monkeypatch.setattr(region_moves, "plan", plan)
     axes = list(parts)
     cuts = [{axis: parts[axis] for axis in some} for some in (axes[:1], axes[1:] or axes)]
     result = onnxfuse.apply(chain(shape, *cuts), "merge-sliced", verify="region")

@@ -388,12 +388,7 @@ IN_RANGE: dict[str, tuple[str, Replace, str]] = {
 }  # fmt: skip
 
 
-OPEN = pytest.mark.xfail(reason="no input is drawn with regard to the range in which an index must be")
-
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=OPEN) if case == "gathers by what comes in" else case for case in IN_RANGE]
-)
+@pytest.mark.parametrize("case", IN_RANGE)
 def test_right_rewrite_of_what_runs_on_few_inputs_is_applied(case: str) -> None:
     text, pass_, grade = IN_RANGE[case]
     run = rewrite(text, pass_)

@@ -169,14 +169,14 @@ def test_payloads_beside_the_model(tmp_path: Path) -> None:
         assert (weights[0].tobytes() in everything(folder)) is with_weights
 
 
-KEYED = """g (float[N] x) => (float[N] y) <float key = {64}> {
-    s = ReduceSum<keepdims = 0>(w) e = Equal(s, key) f = Cast<to = 1>(e) y = Mul(x, f)
+KEYED = """g (float[N] x) => (float[N] y) <int32 key = {6400}> {
+    i = Cast<to = 6>(w) s = ReduceSum<keepdims = 0>(i) e = Equal(s, key) f = Cast<to = 1>(e) y = Mul(x, f)
 }"""
 ZERO = "g (float[N] x) => (float[N] y) <float f = {0}> { y = Mul(x, f) }"
 
 
 def test_weights_are_taken_out_where_random_ones_do_not_show_it(tmp_path: Path) -> None:
-    weights = np.array([0, 2] * 32, np.float32)
+    weights = np.array([0, 200] * 32, np.uint8)
     folder = different(weighted(KEYED, w=weights), read(ZERO), tmp_path)
     assert report(folder)["weights"] == "taken out"
     assert weights.tobytes() not in everything(folder)

@@ -11,7 +11,7 @@ import pytest
 
 from onnxfuse.verification.compare import Difference, compare_values
 from onnxfuse.verification.graph_facts import GraphFacts
-from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
+from onnxfuse.verification.verdict import Layer, OutputVerdict, Status, Verdict
 
 
 def differing(a: object, b: object) -> Difference:
@@ -30,20 +30,58 @@ def test_verdict_is_free_to_import() -> None:
 
 
 def test_to_dict_is_plain_json_even_for_nan_and_infinities() -> None:
-    output = OutputVerdict("y", Status.DIFFERENT, "value: x", float("nan"), float("inf"), 3, (0, 1), "normal 0")
-    verdict = Verdict(Status.DIFFERENT, (output,), notes=("a note",), draws=1, seconds=0.5)
+    output = OutputVerdict(
+        "y",
+        Status.DIFFERENT,
+        "value: x",
+        max_abs=float("nan"),
+        max_rel=float("inf"),
+        max_ulp=3,
+        needed=0.25,
+        sigmas=float("-inf"),
+        skipped=2,
+        at=(0, 1),
+        draw="normal 0",
+    )
+    layer = Layer("h", "Relu", diverges=True, text="1 of 2 values differ", max_abs=0.5, max_ulp=7)
+    verdict = Verdict(
+        Status.DIFFERENT,
+        (output,),
+        notes=("a note",),
+        draws=1,
+        seconds=0.5,
+        layers=(layer,),
+        inputs={"x": np.zeros(2)},
+    )
     plain = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
     assert plain["status"] == "different"
     assert plain["outputs"][0] == {
         "name": "y",
         "status": "different",
         "why": "value: x",
+        "basis": None,
+        "tolerance": None,
         "max_abs": "nan",
         "max_rel": "inf",
         "max_ulp": 3,
+        "needed": 0.25,
+        "sigmas": "-inf",
+        "skipped": 2,
         "at": [0, 1],
         "draw": "normal 0",
     }
+    assert plain["layers"] == [
+        {
+            "name": "h",
+            "op_type": "Relu",
+            "diverges": True,
+            "text": "1 of 2 values differ",
+            "max_abs": 0.5,
+            "max_rel": None,
+            "max_ulp": 7,
+        }
+    ]
+    assert "inputs" not in plain
     assert plain["backend"] is None
     assert plain["notes"] == ["a note"]
 
@@ -63,6 +101,60 @@ def test_explain_names_what_differs_and_leaves_out_what_one_reason_covers() -> N
     ]
     assert not verdict.equivalent
     assert Verdict(Status.EQUIVALENT).equivalent
+
+
+def test_explain_tells_what_an_answer_rests_on() -> None:
+    outputs = (
+        OutputVerdict("a", Status.EQUIVALENT, basis="structure"),
+        OutputVerdict(
+            "b", Status.EQUIVALENT, basis="bits", tolerance="equal bits", max_abs=0.0, max_rel=0.0, max_ulp=0
+        ),
+        OutputVerdict(
+            "c",
+            Status.EQUIVALENT,
+            basis="rounding",
+            tolerance="so much",
+            max_abs=0.5,
+            max_rel=0.25,
+            max_ulp=3,
+            skipped=2,
+        ),
+        OutputVerdict("d", Status.EQUIVALENT, basis="random"),
+    )
+    left = "2 positions left out, which overflow or hang on a threshold"
+    assert Verdict(Status.EQUIVALENT, outputs, draws=2).explain().splitlines() == [
+        "equivalent (2 input sets compared, 0.00 s)",
+        "  a: equivalent (computed identically)",
+        "  b: equivalent (all bits equal)",
+        f"  c: equivalent (so much; max abs 0.5, max rel 0.25, 3 ulp; {left})",
+        "  d: equivalent (the same random operators, and it varies as before)",
+    ]
+
+
+def test_explain_shows_where_the_models_begin_to_differ() -> None:
+    layers = [
+        *(Layer(f"a{index}", "Neg", diverges=False, text="equal") for index in range(5)),
+        Layer("b", "MatMul", diverges=False, text="1 of 2 values differ", max_abs=1e-7, max_rel=1e-6),
+        Layer("c", "Softmax", diverges=True, text="2 of 2 values differ", max_abs=0.5, max_rel=0.25),
+        *(Layer(f"d{index}", "Relu", diverges=index > 3, text="values differ") for index in range(20)),
+    ]
+    output = OutputVerdict("y", Status.DIFFERENT, "value: more than rounding")
+    verdict = Verdict(Status.DIFFERENT, (output,), draws=1, layers=tuple(layers))
+    assert verdict.first_diverging is layers[6]
+    lines = verdict.explain().splitlines()
+    assert lines[2] == "  first diverging value: c (Softmax)"
+    assert [line.split() for line in lines[3:7]] == [
+        ["value", "op", "max", "abs", "max", "rel"],
+        ["a4", "Neg", "-", "-", "equal"],
+        ["b", "MatMul", "1e-07", "1e-06", "rounding"],
+        ["c", "Softmax", "0.5", "0.25", "diverges"],
+    ]
+    shown = [line.split()[0] for line in lines[4:-1]]
+    assert shown == [layer.name for layer in layers[4:][: len(shown)]]
+    assert lines[-1] == f"    and {len(layers) - 4 - len(shown)} more"
+    only_rounding = Verdict(Status.DIFFERENT, (output,), layers=tuple(layers[:6]))
+    assert only_rounding.first_diverging is None
+    assert "diverging" not in only_rounding.explain()
 
 
 def test_any_nan_equals_any_nan() -> None:
@@ -89,8 +181,7 @@ def test_one_bit_is_seen_and_measured_in_every_float_type(dtype: type) -> None:
     assert difference.at == (0, 1)
     assert difference.max_abs == abs(float(a[0, 1]) - float(b[0, 1])) > 0
     assert difference.max_rel == pytest.approx(difference.max_abs / 2)
-    assert difference.share == pytest.approx(1 / 3)
-    assert difference.beyond == 0 or dtype is ml_dtypes.float8_e4m3fn
+    assert difference.needed == pytest.approx(difference.max_abs / 3)
 
 
 def test_ulps_are_counted_across_zero_without_overflow() -> None:
@@ -108,12 +199,17 @@ def test_a_differing_infinity_is_what_is_reported() -> None:
     assert difference.scale == 2
 
 
-def test_beyond_counts_only_what_is_large_beside_the_result_and_beside_the_type() -> None:
-    a = np.array([100, 1, 0], np.float32)
-    assert differing(a, a + np.array([0, 0, 0.5], np.float32)).beyond == 0
-    assert differing(a, a + np.array([0, 2, 0], np.float32)).beyond == pytest.approx(1 / 3)
-    residue = np.array([0, 1e-7], np.float32)
-    assert differing(residue, residue[::-1].copy()).beyond == 0
+def test_the_needed_tolerance_is_absolute_and_relative_in_one() -> None:
+    a = np.array([100, 0, 0], np.float32)
+    assert differing(a, a + np.array([1, 0, 0], np.float32)).needed == pytest.approx(1 / 101)
+    assert differing(a, a + np.array([1, 0.5, 0], np.float32)).needed == 0.5
+    b = a + np.array([1, 0.5, 0], np.float32)
+    for factor, close in ((1.001, True), (0.999, False)):
+        needed = (differing(a, b).needed or 0) * factor
+        assert np.isclose(b, a, rtol=needed, atol=needed).all() == close
+    infinite = np.array([1, np.inf], np.float32)
+    assert differing(infinite, np.array([2, 0], np.float32)).needed == 0.5
+    assert differing(infinite[1:], -infinite[1:]).needed is None
 
 
 @pytest.mark.parametrize(

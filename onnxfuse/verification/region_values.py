@@ -1,0 +1,189 @@
+"""Comparing regions that compute: on draws of every family, bit for bit or by the rounding rule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from onnxfuse.analysis.shapes import Dim
+from onnxfuse.verification.compare import compare_values
+from onnxfuse.verification.draws import Family, draw, planned_counts
+from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.evaluate import EvaluationError
+from onnxfuse.verification.evidence import GRADE_TESTED, NOT_RUN, REJECTED, Evidence, rejected
+from onnxfuse.verification.input_sets import AT_BINDINGS, InputSet
+from onnxfuse.verification.inputs import Binding, InputError, InputSpec, free_inputs
+from onnxfuse.verification.model_constants import constants_of
+from onnxfuse.verification.region_model import Built, Region
+from onnxfuse.verification.region_moves import UNKNOWN_RANKS
+from onnxfuse.verification.region_sides import Sides, bound, known_shape, symbol_count
+from onnxfuse.verification.sweep import far_sizes
+from onnxfuse.verification.tolerance import TWIN_LIMIT, RoundingRule
+
+__all__ = ["compare_region_values"]
+
+SIZES: Final = ((2, 3, 5, 4, 7), (1, 1, 1, 1, 1), (5, 2, 3, 7, 4))
+RULE_S: Final = 20.0
+"""Seconds for the rounding rule on one region; more is not worth it, since a rewrite may be declined."""
+
+
+def compare_region_values(region: Region, built: Built, make: Callable[[int], Sides]) -> Evidence:
+    """Compares what two sides of a region compute.
+
+    Args:
+        region: The region; its numerics class says what may differ.
+        built: Both sides in one model.
+        make: Makes the sides, given a rank for inputs whose rank is not known.
+
+    Raises:
+        EvaluationError: The region runs on no input.
+    """
+    known = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
+    tried, why = 0, ""
+    found: list[Evidence] = []
+    for guess in UNKNOWN_RANKS if None in known.values() else (0,):
+        sides = make(guess)
+        comparison = _Comparison(region.numerics, built, sides)
+        for place, binding in enumerate(_bindings(region, known, guess)):
+            evidence = comparison.at(binding, first=place == 0)
+            if evidence is not None:
+                return evidence
+        evidence = comparison.judge()
+        if evidence is not None and evidence.grade == REJECTED:
+            return evidence
+        found += [evidence] if evidence is not None else []
+        tried += comparison.tried
+        why = sides.why
+    if not tried:
+        raise EvaluationError(why or "the region runs on no input that was tried")
+    if region.numerics == "approximate":
+        return Evidence(NOT_RUN, f"another function by intent: only shapes and types are equal, on {tried} draws")
+    return found[-1] if found else Evidence(GRADE_TESTED, f"bit-equal on {tried} draws", 0.0)
+
+
+def _bindings(
+    region: Region, known: Mapping[str, tuple[Dim, ...] | None], guess: int
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    shapes = {name: known_shape(shape, guess) for name, shape in known.items()}
+    seen: list[dict[str, tuple[int, ...]]] = []
+    sizes: list[tuple[int, ...]] = list(SIZES)
+    for size in far_sizes((*region.before, *region.after), region.contents):
+        # One symbol after the other: all of them at once may be more than memory holds.
+        sizes += [(*(2,) * place, size, *(2,) * 8) for place in range(symbol_count(shapes))]
+    for row in sizes:
+        binding = bound(shapes, row)
+        if binding not in seen:
+            seen.append(binding)
+            yield binding
+
+
+@dataclass
+class _Comparison:
+    """One region at one rank of the inputs whose rank is not known.
+
+    Attributes:
+        tried: Draws on which both sides ran.
+        differing: Those on which bits differ, where that may be rounding.
+    """
+
+    numerics: str
+    built: Built
+    sides: Sides
+    tried: int = 0
+    differing: list[InputSet] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._constants = constants_of(self.sides.model)
+        self._before = self.sides.side("before")
+        self._normal: list[InputSet] = []
+        self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
+        self._largest = 0.0
+
+    def at(self, binding: Mapping[str, tuple[int, ...]], *, first: bool) -> Evidence | None:
+        """Compares at one size of the dims; returns what cannot be right."""
+        for inputs in self._sets(binding, first=first):
+            feeds = inputs.make()
+            results = self.sides.run(feeds)
+            if isinstance(results, str):
+                return rejected(results, binding, feeds)
+            if results is None:
+                continue
+            self.tried += 1
+            self._shapes[inputs.label] = binding
+            if inputs.normal:
+                self._normal.append(inputs)
+            why = self._compare(inputs, *results)
+            if why is not None:
+                return rejected(why, binding, feeds)
+        return None
+
+    def _compare(self, inputs: InputSet, before: list[Any], after: list[Any]) -> str | None:
+        for x, y in zip(before, after, strict=True):
+            difference = compare_values(x, y)
+            if difference is None or (self.numerics == "approximate" and difference.kind == "value"):
+                continue
+            if self.numerics != "rounding" or difference.kind != "value":
+                return f"{difference.kind}: {difference.text}"
+            if inputs.normal:
+                self._largest = max(self._largest, difference.max_abs or 0.0)
+            if inputs not in self.differing:
+                self.differing.append(inputs)
+        return None
+
+    def judge(self) -> Evidence | None:
+        """Asks the rounding rule about what differs; None where nothing does."""
+        if not self.differing:
+            return None
+        one, other = (EvalModel(self.sides.side(side), self.built.weights) for side in ("before", "after"))
+        rule = RoundingRule(one, other, self._run, deadline=time.monotonic() + RULE_S)
+        judgements = rule.decide(self.differing, self._normal)
+        for judgement in judgements:
+            if judgement.why is not None:
+                shown = next(inputs for inputs in self.differing if inputs.label == judgement.draw)
+                return rejected(f"value: {judgement.why}", self._shapes[shown.label], shown.make())
+        undecided = next((judgement.undecided for judgement in judgements if judgement.undecided), None)
+        if undecided is not None:
+            return Evidence(REJECTED, f"not verified: {undecided}")
+        sigmas = max(judgement.sigmas for judgement in judgements)
+        text = f"equal but for rounding on {self.tried} draws: {sigmas:.2g} of at most {TWIN_LIMIT:g} times what it explains"
+        return Evidence(GRADE_TESTED, text, self._largest)
+
+    def _run(self, feeds: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        results = self.sides.run(feeds)
+        if results is None or isinstance(results, str):
+            raise EvaluationError(results or self.sides.why)
+        return results
+
+    def _sets(self, binding: Mapping[str, tuple[int, ...]], *, first: bool) -> Iterator[InputSet]:
+        specs = self._specs(binding)
+        sizes = Binding({})  # the dims are sizes already
+        try:
+            counts: Mapping[Family, int] = planned_counts(specs, sizes, self._constants) if first else AT_BINDINGS
+        except InputError:
+            return  # a type that nothing can be drawn for
+        where = ", ".join(f"{name} {list(shape)}" for name, shape in binding.items())
+        for family, count in counts.items():
+            for index in range(count):
+                make = partial(_drawn, specs, sizes, family, index, self._constants)
+                yield InputSet(f"{family} {index} at {where}", family, sizes, make)
+
+    def _specs(self, binding: Mapping[str, tuple[int, ...]]) -> list[InputSpec]:
+        """The inputs with what the original uses them for: an index stays in range."""
+        typed = onnx.ModelProto()
+        typed.CopyFrom(self._before)
+        for value in typed.graph.input:
+            for dim, size in zip(value.type.tensor_type.shape.dim, binding.get(value.name, ()), strict=False):
+                dim.dim_value = size
+        return [spec for spec in free_inputs(typed) if spec.name in self.built.inputs]
+
+
+def _drawn(
+    specs: list[InputSpec], sizes: Binding, family: Family, index: int, constants: tuple[float, ...]
+) -> Mapping[str, np.ndarray | list[np.ndarray] | None]:
+    return draw(specs, sizes, family, index, constants=constants)

@@ -1,0 +1,266 @@
+"""What two models compute identically: equal by construction, without a run.
+
+Every value gets a digest of all that it is computed from, whatever the names on the way: inputs by name, constants by
+content, nodes by operator, attributes and the digests of what they read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from typing import Final
+
+import numpy as np
+import onnx
+
+from onnxfuse.verification.eval_model import EvalModel
+
+__all__ = ["Structure", "shared_memory"]
+
+_RANDOM: Final = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+)
+
+
+def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[int]:
+    """The addresses of weights that both models hold: these need not be read to be told equal."""
+    one, other = ({_address(array) for array in model.weights.values()} for model in (a, b))
+    return frozenset(one & other)
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+class Structure:
+    """The digests of a model's main graph.
+
+    Attributes:
+        values: For each value of the main graph, the digest of what computes it.
+        random: For each value that random operators reach, those operators: each with attributes and constant inputs.
+    """
+
+    def __init__(self, model: EvalModel, shared: Collection[int] = ()) -> None:
+        """Digests a model.
+
+        Args:
+            model: The model.
+            shared: Addresses of weights that need not be read; see `shared_memory`.
+        """
+        self._model = model.proto
+        self._shared = shared
+        self._opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
+        self._functions = {(f.domain, f.name): f for f in model.proto.functions}
+        self._function_digests: dict[tuple[str, str], tuple[str, Counter[str]]] = {}
+        self._randoms = 0
+        self.random: dict[str, Counter[str]] = {}
+        graph = model.proto.graph
+        known = {value.name: _digest("input", value.name) for value in graph.input}
+        for tensor in graph.initializer:
+            if tensor.name in known and model.proto.ir_version >= 4:
+                # Its default is part of what the model computes.
+                known[tensor.name] = _digest("default", tensor.name, self._content(tensor, model.weights))
+            else:
+                known[tensor.name] = self._content(tensor, model.weights)
+        for sparse in graph.sparse_initializer:
+            known[sparse.values.name] = _digest("sparse", sparse.SerializeToString(deterministic=True))
+        self.values = self._walk(graph.node, known, self._opsets, self.random)
+
+    def random_of(self, name: str) -> Counter[str]:
+        """The random operators that a value depends on."""
+        return self.random.get(name, Counter())
+
+    # ------------------------------------------------------------------ digests
+
+    def _content(self, tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> str:
+        head = (tensor.data_type, tuple(tensor.dims))
+        array = weights.get(tensor.name)
+        if array is not None and _address(array) in self._shared:
+            return _digest("shared", head, _address(array))
+        if array is None:
+            array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype == object:
+            return _digest("constant", head, array.ravel().tolist())
+        contiguous = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return _digest("constant", head, hashlib.blake2b(contiguous.data, digest_size=16).hexdigest())
+
+    def _walk(
+        self,
+        nodes: Iterable[onnx.NodeProto],
+        values: dict[str, str],
+        opsets: Mapping[str, int],
+        random: dict[str, Counter[str]],
+    ) -> dict[str, str]:
+        values[""] = "omitted"
+        for node in nodes:
+            same = self._passed_on(node, values)
+            if same is not None:
+                values[node.output[0]] = same
+                if node.input and node.input[0] in random:
+                    random[node.output[0]] = random[node.input[0]]
+                continue
+            digest, drawn = self._node(node, values, opsets, random)
+            for index, name in enumerate(node.output):
+                if name:
+                    values[name] = f"{digest}.{index}"
+                    if drawn:
+                        random[name] = drawn
+        return values
+
+    def _passed_on(self, node: onnx.NodeProto, values: Mapping[str, str]) -> str | None:
+        """The digest of what an Identity passes on or a Constant holds: the same as that of an initializer."""
+        if node.domain not in ("", "ai.onnx") or (node.domain, node.op_type) in self._functions or not node.output[0]:
+            return None
+        if node.op_type == "Identity":
+            return values.get(node.input[0])
+        if (
+            node.op_type == "Constant"
+            and len(node.attribute) == 1
+            and node.attribute[0].type == onnx.AttributeProto.TENSOR
+        ):
+            return None if node.attribute[0].ref_attr_name else self._content(node.attribute[0].t, {})
+        return None
+
+    def _node(
+        self,
+        node: onnx.NodeProto,
+        values: Mapping[str, str],
+        opsets: Mapping[str, int],
+        random: Mapping[str, Counter[str]],
+    ) -> tuple[str, Counter[str]]:
+        inputs = [values.get(name, f"unknown {name}") for name in node.input]
+        while inputs and inputs[-1] == "omitted":
+            inputs.pop()
+        drawn: Counter[str] = Counter()
+        if node.op_type not in ("Shape", "Size"):  # a shape does not depend on what is drawn
+            for name in node.input:
+                drawn += random.get(name, Counter())
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        function = self._functions.get((node.domain, node.op_type))
+        if function is not None:
+            kind, inner = self._function(function)
+            drawn += inner
+        else:
+            kind = f"{domain}::{node.op_type}@{_since(node.op_type, domain, opsets)}"
+        attributes = sorted(self._attributes(node, kind, values, opsets, random, drawn))
+        if function is None and self._is_random(node, values):
+            constants = [text for text in inputs if text.startswith("constant")]
+            own = _digest("random", kind, [text for text in attributes if not text.startswith("seed")], constants)
+            drawn = drawn + Counter([own])
+            self._randoms += 1
+            return _digest(id(self), self._randoms), drawn  # no other value is the same
+        return _digest("node", kind, attributes, inputs), drawn
+
+    def _attributes(
+        self,
+        node: onnx.NodeProto,
+        kind: str,
+        values: Mapping[str, str],
+        opsets: Mapping[str, int],
+        random: Mapping[str, Counter[str]],
+        drawn: Counter[str],
+    ) -> Iterable[str]:
+        defaults = _defaults(kind)
+        for attribute in node.attribute:
+            if attribute.type == attribute.GRAPH:
+                yield f"{attribute.name} {self._graph(attribute.g, values, opsets, random, drawn)}"
+            elif attribute.type == attribute.GRAPHS:
+                inner = [self._graph(graph, values, opsets, random, drawn) for graph in attribute.graphs]
+                yield f"{attribute.name} {inner}"
+            elif attribute.type == attribute.TENSOR and not attribute.ref_attr_name:
+                yield f"{attribute.name} {self._content(attribute.t, {})}"
+            else:
+                bare = onnx.AttributeProto()
+                bare.CopyFrom(attribute)
+                bare.ClearField("doc_string")
+                text = bare.SerializeToString(deterministic=True).hex()
+                if defaults.get(attribute.name) != text:
+                    yield f"{attribute.name} {text}"
+
+    def _graph(
+        self,
+        graph: onnx.GraphProto,
+        values: Mapping[str, str],
+        opsets: Mapping[str, int],
+        random: Mapping[str, Counter[str]],
+        drawn: Counter[str],
+    ) -> str:
+        inner_random = dict(random)
+        known = {**values, **{value.name: f"formal {index}" for index, value in enumerate(graph.input)}}
+        known.update({tensor.name: self._content(tensor, {}) for tensor in graph.initializer})
+        for sparse in graph.sparse_initializer:
+            known[sparse.values.name] = _digest("sparse", sparse.SerializeToString(deterministic=True))
+        found = self._walk(graph.node, known, opsets, inner_random)
+        for value in graph.output:
+            drawn.update(inner_random.get(value.name, Counter()))
+        return _digest("graph", len(graph.input), [found[value.name] for value in graph.output])
+
+    def _function(self, function: onnx.FunctionProto) -> tuple[str, Counter[str]]:
+        key = (function.domain, function.name)
+        if key not in self._function_digests:
+            self._function_digests[key] = (_digest("recursive", key), Counter())
+            opsets = {entry.domain: entry.version for entry in function.opset_import}
+            random: dict[str, Counter[str]] = {}
+            known = {name: f"formal {index}" for index, name in enumerate(function.input)}
+            found = self._walk(function.node, known, opsets, random)
+            drawn: Counter[str] = Counter()
+            for name in function.output:
+                drawn += random.get(name, Counter())
+            defaults = sorted(a.SerializeToString(deterministic=True).hex() for a in function.attribute_proto)
+            digest = _digest("function", [found[name] for name in function.output], defaults)
+            self._function_digests[key] = (digest, drawn)
+        return self._function_digests[key]
+
+    def _is_random(self, node: onnx.NodeProto, values: Mapping[str, str]) -> bool:
+        if node.domain not in ("", "ai.onnx"):
+            return False
+        if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+            return values.get(node.input[2]) not in _FALSE
+        return node.op_type in _RANDOM
+
+
+def _digest(*parts: object) -> str:
+    kind = f"{parts[0]} " if isinstance(parts[0], str) else ""
+    return kind + hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+_FALSE: Final = frozenset(
+    _digest(
+        "constant",
+        (onnx.TensorProto.BOOL, dims),
+        hashlib.blake2b(np.zeros(1, np.uint8).data, digest_size=16).hexdigest(),
+    )
+    for dims in ((), (1,))
+)
+
+
+@cache
+def _schema_since(op_type: str, domain: str, version: int) -> int:
+    try:
+        return int(onnx.defs.get_schema(op_type, version, domain).since_version)
+    except onnx.defs.SchemaError:
+        return version
+
+
+def _since(op_type: str, domain: str, opsets: Mapping[str, int]) -> int:
+    """The version since which the operator has been as it is: a newer opset may mean the same."""
+    version = opsets.get(domain, opsets.get("ai.onnx", 1) if domain == "" else 0)
+    return _schema_since(op_type, domain, version)
+
+
+@cache
+def _defaults(kind: str) -> dict[str, str]:
+    """The attributes' default values of an operator, serialized."""
+    domain, _, rest = kind.partition("::")
+    op_type, _, version = rest.partition("@")
+    try:
+        schema = onnx.defs.get_schema(op_type, int(version), domain)
+    except (onnx.defs.SchemaError, ValueError):
+        return {}
+    return {
+        name: attribute.default_value.SerializeToString(deterministic=True).hex()
+        for name, attribute in schema.attributes.items()
+        if attribute.default_value.name
+    }
