@@ -129,6 +129,8 @@ def test_signatures() -> None:
         "input_data",
         "seed",
         "families",
+        "rtol",
+        "atol",
         "budget",
         "progress",
     ]
