@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from onnxfuse.model_io import ModelLike, open_model
-from onnxfuse.pipeline.base import Pass
+from onnxfuse.pipeline.base import Numerics, Pass
 from onnxfuse.pipeline.bisect import Bisection
 from onnxfuse.pipeline.manager import PassManager, VerifyLevel, evaluable_before, evaluable_of
 from onnxfuse.pipeline.pipeline import Pipeline
@@ -91,7 +91,8 @@ class Rejections:
                 what += f" (and at {len(one.at) - 1} more nodes the same)"
             verdict = compared(one.pair.before, one.pair.after, one.pair.feeds)
             pair = shrunk(one.pair, verdict)[0] if verdict.status is Status.DIFFERENT else one.pair
-            yield Difference(pair.before, pair.after, what, pair.feeds, facts, _rebuild(pass_))
+            exact = pass_.numerics is Numerics.EXACT
+            yield Difference(pair.before, pair.after, what, pair.feeds, facts, _rebuild(pass_), exact)
 
 
 def difference_of(found: Bisection, original: ModelLike) -> Difference:

@@ -32,7 +32,7 @@ import onnx
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.eval_model import EvalModel
-from onnxfuse.verification.model import check_models
+from onnxfuse.verification.model import Tolerance, check_models
 from onnxfuse.verification.stand_ins import embedded, has_weights, same_weights, with_stand_ins, without_weights
 from onnxfuse.verification.verdict import Status, Verdict
 
@@ -74,6 +74,7 @@ class Difference:
         feeds: Inputs that show it, by name; empty where none are known or needed.
         facts: What else belongs into `report.json`: the pipeline, the rewrite, the evidence.
         rebuild: Makes `after` from a `before` with other weights, where weights were folded.
+        exact: Whether every difference counts, however small: nothing may round.
     """
 
     before: EvalModel
@@ -82,6 +83,7 @@ class Difference:
     feeds: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     rebuild: Rebuild | None = None
+    exact: bool = False
 
 
 def write_difference(
@@ -155,6 +157,10 @@ def write_reproducer(
         difference = replace(difference, feeds=verdict.inputs or {})
     inputs, note = _npz(difference.feeds)
     command = "onnxfuse verify before.onnx after.onnx" + (" --input-data inputs.npz" if inputs else "")
+    if difference.exact and verdict is not None and verdict.status is Status.EQUIVALENT:
+        closer = compared(difference.before, difference.after, difference.feeds, exact=True)
+        if closer.status is Status.DIFFERENT:
+            verdict, command = closer, f"{command} --rtol 0 --atol 0"
     report = {
         "kind": "difference",
         "difference": difference.what,
@@ -245,9 +251,18 @@ def _replayed(difference: Difference) -> Verdict:
     return compared(difference.before, difference.after, difference.feeds)
 
 
-def compared(before: EvalModel, after: EvalModel, feeds: Mapping[str, Any]) -> Verdict:
-    """Compares two models on `feeds`, or where there are none on drawn inputs, within a minute."""
-    return check_models(before, after, families="full", data=[feeds] if feeds else None, budget_s=BUDGET)
+def compared(before: EvalModel, after: EvalModel, feeds: Mapping[str, Any], *, exact: bool = False) -> Verdict:
+    """Compares two models on `feeds`, or where there are none on drawn inputs, within a minute.
+
+    Args:
+        before: The original.
+        after: What should do the same.
+        feeds: Inputs by name.
+        exact: Whether rounding counts as a difference.
+    """
+    data = [feeds] if feeds else None
+    tolerances: dict[str | None, Tolerance] | None = {None: Tolerance()} if exact else None
+    return check_models(before, after, families="full", data=data, budget_s=BUDGET, tolerances=tolerances)
 
 
 def _size(model: EvalModel) -> int:

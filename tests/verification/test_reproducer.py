@@ -105,6 +105,19 @@ def test_a_difference_that_verify_does_not_see(tmp_path: Path) -> None:
     assert replay(folder).code == 0
 
 
+def test_a_difference_of_one_bit_where_nothing_may_round(tmp_path: Path) -> None:
+    before = read("g (float[N] x) => (float[N] y) <float a = {3}> { y = Div(x, a) }")
+    after = read("g (float[N] x) => (float[N] y) <float a = {0.33333334}> { y = Mul(x, a) }")
+    feeds = {"x": np.linspace(-1, 1, 99, dtype=np.float32)}
+    difference = Difference(EvalModel(before), EvalModel(after), "they differ", feeds, exact=True)
+    folder = write_reproducer(tmp_path, difference)
+    assert report(folder)["command"].endswith("--input-data inputs.npz --rtol 0 --atol 0")
+    assert replay(folder).code == 1
+    folder = write_reproducer(tmp_path, Difference(EvalModel(before), EvalModel(after), "they differ", feeds))
+    assert report(folder)["command"].endswith("--input-data inputs.npz")
+    assert replay(folder).code == 0
+
+
 def test_the_same_goes_to_the_same_folder(tmp_path: Path) -> None:
     folder = different(read(NEG), read(ABS), tmp_path)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
