@@ -190,6 +190,12 @@ TEXTS: Final[Mapping[str, Sequence[str]]] = {
             " float[4] m, float[4] v) { c = Conv(x, W) y, m, v = BatchNormalization<training_mode = 1>(c, G, S, M, V) }"
         ),
         _model(
+            "(float[2, 3, 9] x, float[4, 3, 3] W, float[4] G, float[4] S, float[4] M, float[4] V) => (float[n, c, l] y)"
+            " { c = Conv(x, W) y = BatchNormalization(c, G, S, M, V) }",
+            8,
+            4,
+        ),
+        _model(
             "(float[2, 3, 9] x, float[4, 3, 3] W, float[4] g, float[4] S, float[4] M, float[4] V) => (float[n, c, l] y)"
             " { c = Conv(x, W) y = BatchNormalization(c, g, S, M, V) }"
         ),
@@ -320,6 +326,11 @@ TEXTS: Final[Mapping[str, Sequence[str]]] = {
         _gelu(f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.5}, float one = {1}, float half = {0.5}"),
         _gelu(f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.41421354}, float one = {1.01}, float half = {0.5}"),
         _gelu(f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.41421354}, float one = {1}, float half = {0.51}"),
+        _gelu(f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.4143}, float one = {1}, float half = {0.5}"),
+        _gelu(
+            f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.41421354}, float one = {1.0001}, float half = {0.5}"
+        ),
+        _gelu(f"{ERF} p = Mul(x, a) y = Mul(p, half)", numbers="{1.41421354}, float one = {1}, float half = {0.49998}"),
         _gelu("n = Neg(x) d = Div(n, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half)"),
         _gelu("d = Div(root, x) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half)"),
         _gelu("d = Div(x, root) e = Erf(d) a = Add(one, e) p = Mul(x, a) y = Mul(p, half)"),
