@@ -6,6 +6,7 @@ import collections
 
 import pytest
 
+import onnxfuse
 from tests.verification.float_pairs import CORRECT, PAIRS, WRONG, Pair
 from tests.verification.float_pairs.truth import LEAST_WRONG, MOST_RIGHT, distance
 
@@ -30,6 +31,17 @@ def test_a_right_rewrite_computes_the_same_in_float64(pair: Pair) -> None:
 @pytest.mark.parametrize("pair", named(WRONG))
 def test_a_wrong_rewrite_differs_in_float64(pair: Pair) -> None:
     assert distance(pair) > LEAST_WRONG
+
+
+@pytest.mark.parametrize("pair", named(PAIRS))
+def test_the_truth_is_told(pair: Pair) -> None:
+    verdict = onnxfuse.verify(*pair.build())
+
+    if pair.below_resolution:
+        # Not held against the rule: but it has an answer.
+        assert verdict.status in ("equivalent", "different")
+    else:
+        assert verdict.status == pair.truth, verdict.explain()
 
 
 def test_a_pair_is_the_same_every_time() -> None:
