@@ -131,9 +131,9 @@ def test_examples_shrink_to_what_matters() -> None:
     def has_a_pad(model: onnx.ModelProto) -> bool:
         return any(node.op_type == "Pad" for node in model.graph.node)
 
-    model = find(models(), has_a_pad, settings=settings(DRAWN, max_examples=1000))
+    model = find(models(max_nodes=3, bodies=False), has_a_pad, settings=DRAWN)
     assert [node.op_type for node in model.graph.node] == ["Pad"]
-    assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+    assert model.ir_version == 8
     assert [value.type.tensor_type.elem_type for value in model.graph.input] == [onnx.TensorProto.FLOAT]
     assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [1]
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from onnxfuse.testing.strategies.bodies import DOMAIN, body_makers
 from onnxfuse.testing.strategies.elementwise import ELEMENTWISE
-from onnxfuse.testing.strategies.graph import SIZES, Draft, Draw, Maker, Value, World, numpy_type
+from onnxfuse.testing.strategies.graph import SIZES, Draft, Draw, Maker, Value, World, fixed, numpy_type
 from onnxfuse.testing.strategies.kernels import EXOTIC, FLOATS, types_of
 from onnxfuse.testing.strategies.layers import LAYERS
 from onnxfuse.testing.strategies.movement import MOVEMENT
@@ -22,7 +22,7 @@ from onnxfuse.testing.strategies.patterns import PATTERNS
 __all__ = ["OPSETS", "feeds_for", "models"]
 
 OPSETS: Final = (17, *range(7, 17), *range(18, 25))
-"""The opsets of generated models; 17 is what they shrink to."""
+"""The opsets of generated models; 17 is what they shrink to where nothing depends on it."""
 PLAIN: Final = (*ELEMENTWISE, *MOVEMENT, *LAYERS, *PATTERNS)
 
 
@@ -39,13 +39,13 @@ def models(
 
     Args:
         draw: Given by hypothesis.
-        opsets: Opsets to draw from; a failing example shrinks to the first.
+        opsets: Opsets to draw from; what does not depend on it shrinks to the first.
         max_nodes: How many nodes (or small patterns of nodes) the main graph has at the most.
         bodies: Whether there are If, Loop and Scan.
         functions: Whether there are local functions.
 
     Returns:
-        A model with one to four inputs and up to five outputs, tensors of at most some thousand elements, and IR 3 to 11.
+        A model with up to five inputs and up to five outputs, tensors of at most some thousand elements, and IR 3 to 11.
     """
     opset = draw(st.sampled_from(list(opsets)))
     ir_version = draw(st.sampled_from([8, 3, 4, 6, 7, 9, 10, 11]))
@@ -90,6 +90,8 @@ def _finished(graph: Draft) -> onnx.ModelProto:
     if not outputs:  # all that was computed is too large to be read on
         outputs = [graph.add("Identity", [graph.source([TensorProto.FLOAT], (1, 2))], TensorProto.FLOAT, ())]
     world = graph.world
+    if graph.chance(10):  # what no one reads
+        graph.inputs.append(Value(world.fresh("x"), TensorProto.FLOAT, fixed(2)))
     inputs = [value.info() for value in graph.inputs]
     listed = graph.initializers if world.ir_version < 4 else world.overridable
     inputs += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in listed]
