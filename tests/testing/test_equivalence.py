@@ -10,18 +10,24 @@ import onnx_ir as ir
 import pytest
 
 from onnxfuse import ModelError, UsageError
-from onnxfuse.testing import NotEquivalentError, assert_equivalent
+from onnxfuse.testing import NotEquivalentError, assert_equivalent, strip
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 ONE = onnx.parser.parse_model(f"{HEAD} g (float[N] x) => (float[N] y) {{ a = Abs(x)\n y = Neg(a) }}")
 SAME = onnx.parser.parse_model(f"{HEAD} g (float[N] x) => (float[N] y) {{ b = Abs(x)\n c = Abs(b)\n y = Neg(c) }}")
 OTHER = onnx.parser.parse_model(f"{HEAD} g (float[N] x) => (float[N] y) {{ a = Relu(x)\n y = Neg(a) }}")
 RENAMED = onnx.parser.parse_model(f"{HEAD} g (float[N] x) => (float[N] z) {{ a = Abs(x)\n z = Neg(a) }}")
-CUSTOM = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
-UNKNOWN = [
-    onnx.parser.parse_model(f"{CUSTOM} g (float[N] x) => (float[N] y) {{ {body} }}")
-    for body in ("y = mine.Op(x)", "a = Abs(x)\n y = mine.Op(x)")
-]
+WEIGHT = onnx.numpy_helper.from_array(np.ones(64, np.float32), "w")
+
+
+def without_weights(body: str) -> onnx.ModelProto:
+    """Returns a model of which no one can say what it computes."""
+    model = onnx.parser.parse_model(f"{HEAD} g (float[64] x) => (float[64] y) {{ {body} }}")
+    model.graph.initializer.append(WEIGHT)
+    return strip(model)
+
+
+UNKNOWN = [without_weights("y = Mul(x, w)"), without_weights("y = Div(x, w)")]
 
 
 def test_models_of_every_kind(tmp_path: Path) -> None:
