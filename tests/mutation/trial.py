@@ -64,7 +64,8 @@ class Verdict:
     Attributes:
         outcome: `survived` where a model with other results came out; else `caught` where one was kept from coming out;
             else `no effect`: every model came out as before, or with the same results.
-        how: How it was caught, each way once: `rejected`, `failed`, `whole model`; or how results differ.
+        how: How it was caught, each way once: `rejected`, `structure`, `whole model`, or `raised`, where the pass broke
+            before it built anything; or how results differ.
         models: The models on which that happened.
     """
 
@@ -101,13 +102,13 @@ def _on_model(pass_: RewritePass, model: Model, runs: str) -> tuple[str, str]:
         if onnxfuse.apply(model.data, pass_, verify="off").model == right:
             return "no effect", ""
     except OnnxfuseError:
-        return "caught", "failed"
+        return "caught", "raised"
     try:
         result = onnxfuse.apply(model.data, pass_, verify="model")
     except VerificationError:
         return "caught", "whole model"
     except OnnxfuseError:
-        return "caught", "failed"
+        return "caught", "structure"
     if result.model not in (model.data, right) and (difference := _expected(runs, model.name).difference(result.model)):
         return "survived", difference
     return ("caught", "rejected") if result.report.rejected else ("no effect", "")
