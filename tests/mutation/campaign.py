@@ -14,7 +14,7 @@ from tests.mutation.trial import CATALOGUE, TARGETS, Target, Verdict, trial
 
 __all__ = ["Drawn", "Tried", "campaign", "draw", "score"]
 
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 240.0
 
 T = TypeVar("T")
 

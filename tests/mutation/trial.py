@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Target(NamedTuple):
         return Path(spec.origin)
 
 
+RAISED: Final = re.compile(r" failed at .*: \w+(Error|Exception): ")
 CATALOGUE: Final = "onnxfuse.passes"
 FIXTURES: Final = "tests.mutation.passes"
 WRITTEN: Final = (
@@ -99,16 +101,16 @@ def trial(module: str, runs: str, source: str) -> Verdict:
 def _on_model(pass_: RewritePass, model: Model, runs: str) -> tuple[str, str]:
     right = _unverified(runs)[model.name]
     try:
-        if onnxfuse.apply(model.data, pass_, verify="off").model == right:
+        if onnxfuse.apply(model.data, pass_, verify="structure").model == right:
             return "no effect", ""
-    except OnnxfuseError:
-        return "caught", "raised"
+    except OnnxfuseError as error:
+        return "caught", "raised" if RAISED.search(str(error)) else "structure"
     try:
         result = onnxfuse.apply(model.data, pass_, verify="model")
     except VerificationError:
         return "caught", "whole model"
-    except OnnxfuseError:
-        return "caught", "structure"
+    except OnnxfuseError as error:
+        return "caught", "raised" if RAISED.search(str(error)) else "structure"
     if result.model not in (model.data, right) and (difference := _expected(runs, model.name).difference(result.model)):
         return "survived", difference
     return ("caught", "rejected") if result.report.rejected else ("no effect", "")
