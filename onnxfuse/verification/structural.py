@@ -17,21 +17,25 @@ import onnx
 
 from onnxfuse.verification.eval_model import EvalModel
 
-__all__ = ["Structure", "shared_memory"]
+__all__ = ["Place", "Structure", "shared_memory"]
 
 _RANDOM: Final = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 )
 
 
-def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[int]:
-    """The addresses of weights that both models hold: these need not be read to be told equal."""
-    one, other = ({_address(array) for array in model.weights.values()} for model in (a, b))
+Place = tuple[int, tuple[int, ...]]
+"""Where an array's elements lie: the address of the first one, and the bytes from one to the next along each axis."""
+
+
+def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[Place]:
+    """The places of weights that both models hold: these need not be read to be told equal."""
+    one, other = ({_place(array) for array in model.weights.values()} for model in (a, b))
     return frozenset(one & other)
 
 
-def _address(array: np.ndarray) -> int:
-    return int(array.__array_interface__["data"][0])
+def _place(array: np.ndarray) -> Place:
+    return int(array.__array_interface__["data"][0]), array.strides
 
 
 class Structure:
@@ -42,12 +46,12 @@ class Structure:
         random: For each value that random operators reach, those operators: each with attributes and constant inputs.
     """
 
-    def __init__(self, model: EvalModel, shared: Collection[int] = ()) -> None:
+    def __init__(self, model: EvalModel, shared: Collection[Place] = ()) -> None:
         """Digests a model.
 
         Args:
             model: The model.
-            shared: Addresses of weights that need not be read; see `shared_memory`.
+            shared: Places of weights that need not be read; see `shared_memory`.
         """
         self._model = model.proto
         self._shared = shared
@@ -65,7 +69,7 @@ class Structure:
             else:
                 known[tensor.name] = self._content(tensor, model.weights)
         for sparse in graph.sparse_initializer:
-            known[sparse.values.name] = _digest("sparse", sparse.SerializeToString(deterministic=True))
+            known[sparse.values.name] = self._sparse(sparse)
         self.values = self._walk(graph.node, known, self._opsets, self.random)
 
     def random_of(self, name: str) -> Counter[str]:
@@ -77,14 +81,19 @@ class Structure:
     def _content(self, tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> str:
         head = (tensor.data_type, tuple(tensor.dims))
         array = weights.get(tensor.name)
-        if array is not None and _address(array) in self._shared:
-            return _digest("shared", head, _address(array))
+        if array is not None and _place(array) in self._shared:
+            return _digest("shared", head, _place(array))
         if array is None:
             array = onnx.numpy_helper.to_array(tensor)
         if array.dtype == object:
             return _digest("constant", head, array.ravel().tolist())
         contiguous = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return _digest("constant", head, hashlib.blake2b(contiguous.data, digest_size=16).hexdigest())
+
+    def _sparse(self, tensor: onnx.SparseTensorProto) -> str:
+        return _digest(
+            "sparse", tuple(tensor.dims), self._content(tensor.values, {}), self._content(tensor.indices, {})
+        )
 
     def _walk(
         self,
@@ -191,7 +200,7 @@ class Structure:
         known = {**values, **{value.name: f"formal {index}" for index, value in enumerate(graph.input)}}
         known.update({tensor.name: self._content(tensor, {}) for tensor in graph.initializer})
         for sparse in graph.sparse_initializer:
-            known[sparse.values.name] = _digest("sparse", sparse.SerializeToString(deterministic=True))
+            known[sparse.values.name] = self._sparse(sparse)
         found = self._walk(graph.node, known, opsets, inner_random)
         for value in graph.output:
             drawn.update(inner_random.get(value.name, Counter()))
