@@ -232,7 +232,7 @@ def mutations(model: onnx.ModelProto, digest_of: Mapping[str, str]) -> Iterator[
                 yield changed
     for index, tensor in enumerate(model.graph.initializer):
         array = onnx.numpy_helper.to_array(tensor)
-        if array.size and array.dtype.kind in "fiu":
+        if array.dtype.kind in "fiu" and bool((array + array.dtype.type(1) != array).any()):
             changed = copy.deepcopy(model)
             changed.graph.initializer[index].CopyFrom(
                 onnx.numpy_helper.from_array(array + array.dtype.type(1), tensor.name)
