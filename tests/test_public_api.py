@@ -118,6 +118,7 @@ def test_signatures() -> None:
         "input_data",
         "budget",
         "limit",
+        "custom_op_library",
         "progress",
     ]
     assert inspect.signature(onnxfuse.apply).parameters["passes"].default == "default"
@@ -131,6 +132,7 @@ def test_signatures() -> None:
         "families",
         "rtol",
         "atol",
+        "custom_op_library",
         "budget",
         "progress",
     ]

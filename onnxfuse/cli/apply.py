@@ -133,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
             limit=arguments.limit,
             admit=rejections.admit if rejections is not None else None,
             on_pass=rejections.on_pass if rejections is not None else None,
+            custom_op_library=options.custom_op_library_of(arguments),
         )
         report = manager.run(opened)
     code, why = _answer(report, arguments)

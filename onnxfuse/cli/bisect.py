@@ -126,6 +126,7 @@ def _command(arguments: argparse.Namespace) -> list[str]:
         "--input-data": arguments.input_data,
         "--verify-budget": arguments.verify_budget,
         "--seed": arguments.seed,
+        "--custom-op-library": arguments.custom_op_library,
     }
     for option in (option for option, value in given.items() if value):
         options.say(f"note: {option} has no effect: the command judges")
@@ -142,6 +143,7 @@ def _judge(arguments: argparse.Namespace, command: list[str]) -> Iterator[Judge]
             dims=options.dims_of(arguments),
             input_data=options.input_data_of(arguments),
             seed=arguments.seed,
+            custom_op_library=options.custom_op_library_of(arguments),
             budget=options.budget_of(arguments),
         )
         return

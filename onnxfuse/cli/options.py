@@ -27,6 +27,7 @@ __all__ = [
     "add_progress",
     "add_tolerances",
     "budget_of",
+    "custom_op_library_of",
     "dims_of",
     "input_data_of",
     "make_safe",
@@ -72,6 +73,13 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
         default=[],
         help="compare on these inputs instead of drawn ones: an .npz with one array for each input, a folder of such "
         "files or of folders with one NAME.npy for each input, or an .info list of raw files (repeats)",
+    )
+    parser.add_argument(
+        "--custom-op-library",
+        metavar="LIB.so",
+        type=Path,
+        help="a shared library that registers custom operators with onnxruntime; without it they are left out: what they "
+        "read is compared",
     )
 
 
@@ -131,6 +139,18 @@ def add_progress(parser: argparse._ActionsContainer) -> None:
         default=True,
         help="show a progress bar, where stderr is a terminal",
     )
+
+
+def custom_op_library_of(arguments: argparse.Namespace) -> str | None:
+    """Reads `--custom-op-library`.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    path: Path | None = arguments.custom_op_library
+    if path is not None and not path.is_file():
+        raise UsageError(f"--custom-op-library {path}: no such file")
+    return None if path is None else str(path.resolve())
 
 
 def budget_of(arguments: argparse.Namespace) -> float | None:

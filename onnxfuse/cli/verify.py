@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             families=arguments.families,
             rtol=options.tolerances_of(arguments.rtol, "--rtol"),
             atol=options.tolerances_of(arguments.atol, "--atol"),
+            custom_op_library=options.custom_op_library_of(arguments),
             budget=budget,
             progress=progress,
         )

@@ -138,6 +138,7 @@ def verify_judge(
     dims: Mapping[str, int] | None = None,
     input_data: Sequence[InputData] | None = None,
     seed: int = 0,
+    custom_op_library: str | None = None,
     budget: float | None = None,
 ) -> Judge:
     """Returns the judge that compares the models as `onnxfuse.verify` does; see there for the arguments.
@@ -150,7 +151,15 @@ def verify_judge(
         from onnxfuse.verification.reproducer import first_difference
 
         data = shown or input_data
-        verdict = verify(original, result, dims=None if shown else dims, input_data=data, seed=seed, budget=budget)
+        verdict = verify(
+            original,
+            result,
+            dims=None if shown else dims,
+            input_data=data,
+            seed=seed,
+            custom_op_library=custom_op_library,
+            budget=budget,
+        )
         if not shown and verdict.inputs and _all_normal(verdict):
             shown.append(verdict.inputs)
         if verdict.status is Status.EQUIVALENT:

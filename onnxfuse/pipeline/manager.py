@@ -77,6 +77,8 @@ class PassManager:
         limit: How many rewrites to apply at the most; None for all.
         admit: Says of every rewrite whether it is put in: see `Engine`.
         on_pass: Called with every pass that has run and its report, in order.
+        custom_op_library: The path of a shared library that registers custom operators with onnxruntime, for the
+            whole-model check.
     """
 
     pipeline: Pipeline
@@ -89,6 +91,7 @@ class PassManager:
     limit: int | None = None
     admit: Admit | None = None
     on_pass: Callable[[Pass, PassReport], None] | None = None
+    custom_op_library: str | None = None
 
     def run(self, opened: Opened) -> Report:
         """Runs the pipeline on an opened model, whose working copy it changes.
@@ -128,6 +131,7 @@ class PassManager:
             families="quick",
             dims=self.dims,
             data=self.input_data,
+            custom_op_library=self.custom_op_library,
             budget_s=self.budget,
             progress=None
             if progress is None
@@ -239,6 +243,7 @@ def apply(
     input_data: Sequence[InputData] | None = None,
     budget: float = DEFAULT_BUDGET,
     limit: int | None = None,
+    custom_op_library: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Runs passes over a model; each rewrite is compared with what it replaces before it is put in.
@@ -255,6 +260,8 @@ def apply(
             an `.npz`, of a folder of such, or of an `.info` list.
         budget: Seconds for the whole-model check; what it cuts is listed as not-run in the verdict.
         limit: How many rewrites to apply at the most: the first ones, the same for every larger limit. None for all.
+        custom_op_library: The path of a shared library that registers custom operators with onnxruntime, for the
+            whole-model check. Without it they are left out of it.
         progress: Called with what is being done, how much is done, and how much there is.
 
     Returns:
@@ -269,7 +276,17 @@ def apply(
     """
     pipeline = Pipeline.of(passes).without(skip)
     opened = open_model(model)
-    manager = PassManager(pipeline, _level(verify), exclude, dims, input_data, _budget(budget), progress, _limit(limit))
+    manager = PassManager(
+        pipeline,
+        verify=_level(verify),
+        exclude=exclude,
+        dims=dims,
+        input_data=input_data,
+        budget=_budget(budget),
+        progress=progress,
+        limit=_limit(limit),
+        custom_op_library=custom_op_library,
+    )
     report = manager.run(opened)
     raise_on_failure(report)
     return Result(opened.result() if report.modified else opened.unchanged(), report)
@@ -318,6 +335,7 @@ def verify(
     families: Iterable[str] | None = None,
     rtol: float | Mapping[str | None, float] | None = None,
     atol: float | Mapping[str | None, float] | None = None,
+    custom_op_library: str | None = None,
     budget: float | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
@@ -335,6 +353,8 @@ def verify(
         rtol: A tolerance of your own instead of the rounding rule, |a - b| <= atol + rtol |a|: a number for all float
             outputs, or numbers by output. Where inputs are extreme, what exceeds it is left to the rounding rule.
         atol: Likewise, in the units of the output.
+        custom_op_library: The path of a shared library that registers custom operators with onnxruntime. Without it
+            they are left out: what they read is compared, and what they give is drawn.
         budget: Seconds after which what is left is listed as not-run; None for no limit.
         progress: Called with what is being done, how much is done, and how much there is.
 
@@ -359,6 +379,7 @@ def verify(
         seed=seed,
         selected=families,
         tolerances=_tolerances(rtol, atol),
+        custom_op_library=custom_op_library,
         budget_s=None if budget is None else _budget(budget),
         progress=progress,
     )

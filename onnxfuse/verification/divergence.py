@@ -12,6 +12,7 @@ from onnxfuse.verification.compare import compare_values, is_float
 from onnxfuse.verification.disturb import float_format
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
+from onnxfuse.verification.pair import Pair
 from onnxfuse.verification.structural import Structure
 from onnxfuse.verification.verdict import Layer
 
@@ -23,42 +24,39 @@ ROUNDING: Final = 128
 
 
 def layers(
-    a: EvalModel,
-    b: EvalModel,
-    structures: tuple[Structure, Structure],
-    feeds: Mapping[str, Any],
-    *,
-    backend: str | None,
-    timeout_s: float | None,
+    pair: Pair, structures: tuple[Structure, Structure], feeds: Mapping[str, Any], *, timeout_s: float
 ) -> tuple[Layer, ...]:
     """Compares the values of the main graphs that have a name in common and are not computed identically.
 
     Args:
-        a: The first model.
-        b: The second.
+        pair: The models.
         structures: Theirs.
         feeds: Inputs that show a difference.
-        backend: What runs them: `onnxruntime` or `reference`.
         timeout_s: Seconds for each of the two runs.
 
     Returns:
         One layer for each such value, in the order of the first model; none where the models cannot be run so.
     """
-    common = _common(a, b, structures)
+    common = _common(pair.a, pair.b, structures)
     names = [name for name, _ in common]
     if not names:
         return ()
-    prefer: Any = "reference" if backend == "reference" else None
-    try:
-        before, after = (
-            Evaluator(_giving(model, names), weights=model.weights, expose=False, prefer=prefer, isolated=True).run(
-                feeds, timeout_s=timeout_s
+    results = []
+    for model in (pair.a, pair.b):
+        try:
+            evaluator = Evaluator(
+                _giving(model, names),
+                weights=model.weights,
+                expose=False,
+                prefer="reference" if pair.backend == "reference" else None,
+                isolated=True,
+                custom_op_library=pair.custom_op_library,
+                timeout_s=timeout_s,
             )
-            for model in (a, b)
-        )
-    except EvaluationError:
-        return ()  # what differs is known; only where it begins is not
-    return tuple(_layer(name, op_type, x, y) for (name, op_type), x, y in zip(common, before, after, strict=True))
+            results.append(evaluator.run(feeds, timeout_s=timeout_s))
+        except EvaluationError:
+            return ()  # what differs is known; only where it begins is not
+    return tuple(_layer(name, op_type, x, y) for (name, op_type), x, y in zip(common, *results, strict=True))
 
 
 def _common(a: EvalModel, b: EvalModel, structures: tuple[Structure, Structure]) -> list[tuple[str, str]]:

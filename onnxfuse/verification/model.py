@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.compare import Difference, compare_values, is_float
+from onnxfuse.verification.custom_ops import cut
 from onnxfuse.verification.divergence import layers
 from onnxfuse.verification.eval_model import EvalModel, identical, invalid, without_data
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
@@ -20,7 +21,7 @@ from onnxfuse.verification.inputs import InputError
 from onnxfuse.verification.interface import compare_interface
 from onnxfuse.verification.pair import Pair, SecondFailsError
 from onnxfuse.verification.structural import Structure, shared_memory
-from onnxfuse.verification.tolerance import TWIN_LIMIT, Judgement, RoundingRule
+from onnxfuse.verification.tolerance import TWIN_LIMIT, Judgement, RoundingRule, Tolerance
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
 
 __all__ = ["EvalModel", "Tolerance", "check_models"]
@@ -28,29 +29,8 @@ __all__ = ["EvalModel", "Tolerance", "check_models"]
 Progress = Callable[[str, int, int], None]
 
 LAYERS_S: Final = 30.0
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """A user's own tolerance: |a - b| <= atol + rtol |a|, NaN and infinities at the same positions.
-
-    On normal draws and the user's own data it decides alone. On the others, where values overflow, what exceeds it is
-    left to the rounding rule.
-    """
-
-    rtol: float = 0.0
-    atol: float = 0.0
-
-    def __str__(self) -> str:
-        return f"within rtol {self.rtol:g} and atol {self.atol:g}, as asked for"
-
-    def exceeded(self, a: Any, b: Any) -> bool:
-        """Whether two float arrays of one shape differ by more."""
-        x, y = (np.asarray(value) for value in (a, b))
-        wide = np.complex128 if x.dtype.kind == "c" else np.float64
-        return not bool(
-            np.isclose(y.astype(wide), x.astype(wide), rtol=self.rtol, atol=self.atol, equal_nan=True).all()
-        )
+MOST_TIMEOUTS: Final = 3
+"""After so many input sets on which the first model does not come to an end, no further one is tried."""
 
 
 def check_models(
@@ -66,6 +46,7 @@ def check_models(
     budget_s: float | None = None,
     progress: Progress | None = None,
     memory_limit: int = 1 << 30,
+    custom_op_library: str | None = None,
 ) -> Verdict:
     """Says whether two models are equivalent.
 
@@ -82,6 +63,8 @@ def check_models(
         budget_s: Seconds after which what is left is listed as not run.
         progress: Called after every input set with its name, the number done, and the number in all.
         memory_limit: Bytes that the intermediates of one model may take; above that they are not exposed.
+        custom_op_library: The path of a shared library that registers custom operators with onnxruntime. Without it
+            they are left out: what they read is compared, and what they give is drawn.
 
     Returns:
         The verdict. That a model cannot be run is in it, never an exception.
@@ -112,14 +95,19 @@ def check_models(
         why = f"interface: the second model is no valid ONNX: {broken}"
         outputs = tuple(OutputVerdict(name, Status.DIFFERENT, why) for name in names)
         return Verdict(Status.DIFFERENT, outputs, (why,), tuple(notes), seconds=time.monotonic() - started)
-    pair = Pair(a, b, memory_limit, budget_s, notes, started)
+    given = a.proto
+    if custom_op_library is None and data is None:
+        a, b = _without_custom_ops(a, b, notes)
+    pair = Pair(a, b, memory_limit, budget_s, notes, started, custom_op_library)
     check = ModelCheck(pair, families == "full", tolerances or {}, seed, progress)
     try:
         if check.open:
             check.run(sets_of(check, data, dims, seed, selected))
     except StopError as stop:
         check.stopped = str(stop)
-    return check.verdict()
+    verdict = check.verdict()
+    # Inputs that stand for what custom operators give are none that anyone could feed.
+    return verdict if pair.a.proto is given else replace(verdict, inputs=None)
 
 
 @dataclass
@@ -188,7 +176,7 @@ class _Tally:
         return OutputVerdict(
             self.name,
             Status.EQUIVALENT,
-            basis="rounding",
+            basis="tolerance" if self.tolerance else "rounding",
             tolerance=f"{self.tolerance}; {text}" if self.tolerance else text,
             **self.sizes,
             sigmas=sigmas,
@@ -259,7 +247,7 @@ class ModelCheck:
     def run(self, sets: Sequence[InputSet]) -> None:
         """Compares the models on every input set, as long as there is time and an output that is open."""
         first_drop = ""
-        judged = False
+        judged, timeouts = False, 0
         for done, inputs in enumerate(sets):
             if not inputs.normal and not judged:
                 self._judge()
@@ -274,6 +262,13 @@ class ModelCheck:
             except (EvaluationError, InputError) as error:
                 self.dropped += 1
                 first_drop = first_drop or f"{inputs.label}: {error}"
+                timeouts += isinstance(error, EvaluationTimeoutError)
+                if timeouts == MOST_TIMEOUTS:
+                    left = len(sets) - done - 1
+                    self.not_run.append(
+                        f"{left} of {len(sets)} input sets: on {timeouts} others the first model did not end"
+                    )
+                    break
             if self._shown is None and any(tally.different or tally.differing for tally in self.tallies):
                 self._shown = self._last
             if self.progress is not None:
@@ -350,7 +345,7 @@ class ModelCheck:
             tally.fail(text, at=difference.at, draw=inputs.label)
             return
         if tally.tolerance is not None and difference.is_float and isinstance(x, np.ndarray):
-            exceeded = tally.tolerance.exceeded(x, y)
+            exceeded = not bool(tally.tolerance.within(x, y).all())
             if exceeded and inputs.normal:
                 tally.fail(f"{text}; that is not {tally.tolerance}", at=difference.at, draw=inputs.label)
             if not exceeded or inputs.normal:
@@ -369,7 +364,10 @@ class ModelCheck:
             return
         sets = list({inputs.label: inputs for tally in pending for inputs in tally.differing}.values())
         if self._rule is None:
-            self._rule = RoundingRule(self.a, self.b, self.pair.both, seed=self.seed, deadline=self.pair.deadline)
+            own = {index: tally.tolerance for index, tally in enumerate(self.tallies) if tally.tolerance is not None}
+            self._rule = RoundingRule(
+                self.a, self.b, self.pair.both, seed=self.seed, deadline=self.pair.deadline, tolerances=own
+            )
         try:
             judgements = self._rule.decide(sets, self._normal)
         except CutError:
@@ -424,11 +422,20 @@ class ModelCheck:
         left = LAYERS_S if deadline is None else min(LAYERS_S, deadline - time.monotonic())
         if left <= 0:
             return ()
-        backend = self.pair.backend
-        return layers(self.a, self.b, self.structures, self._shown, backend=backend, timeout_s=left)
+        return layers(self.pair, self.structures, self._shown, timeout_s=left)
 
 
 # ---- without running anything
+
+
+def _without_custom_ops(a: EvalModel, b: EvalModel, notes: list[str]) -> tuple[EvalModel, EvalModel]:
+    """The models without operators that no runtime knows, or as they are, with the reason among the notes."""
+    parts = cut(a, b)
+    if isinstance(parts, str):
+        notes.append(parts)
+        return a, b
+    notes += parts.notes
+    return parts.a, parts.b
 
 
 def _check_tolerances(tolerances: Mapping[str | None, Tolerance], names: Sequence[str]) -> None:

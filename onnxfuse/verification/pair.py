@@ -37,6 +37,7 @@ class Pair:
         notes: Takes what a user should know.
         started: When the budget began, by `time.monotonic()`.
         backend: Which backend; None before the first run.
+        custom_op_library: The path of a shared library that registers custom operators with onnxruntime.
     """
 
     a: EvalModel
@@ -45,6 +46,7 @@ class Pair:
     budget_s: float | None
     notes: list[str]
     started: float
+    custom_op_library: str | None = None
     backend: str | None = None
     _fits: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = field(default_factory=dict)
 
@@ -148,7 +150,15 @@ class Pair:
 
     def _load(self, expose: bool) -> Evaluator:
         def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
-            return Evaluator(model.proto, weights=model.weights, expose=expose, prefer=prefer, isolated=True)
+            return Evaluator(
+                model.proto,
+                weights=model.weights,
+                expose=expose,
+                prefer=prefer,
+                isolated=True,
+                custom_op_library=self.custom_op_library,
+                timeout_s=self._timeout(),
+            )
 
         try:
             first = load(self.a, None)

@@ -27,7 +27,7 @@ from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import InputSet
 from onnxfuse.verification.twin import Disturbance, Twin, UnsupportedError
 
-__all__ = ["Judgement", "RoundingRule", "Runs"]
+__all__ = ["Judgement", "RoundingRule", "Runs", "Tolerance"]
 
 NOISE_RUNS: Final = 10
 STRONG_RUNS: Final = 4
@@ -44,6 +44,28 @@ PATIENCE_S: Final = 120.0
 
 Runs = Callable[[Mapping[str, Any]], tuple[list[Any], list[Any]]]
 """Runs both models on one set of inputs; raises `EvaluationError`."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A user's own tolerance: |a - b| <= atol + rtol |a|, NaN and infinities at the same positions.
+
+    On normal draws and the user's own data it decides alone. On the others, where values overflow, what exceeds it is
+    left to the rounding rule.
+    """
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    def __str__(self) -> str:
+        return f"within rtol {self.rtol:g} and atol {self.atol:g}, as asked for"
+
+    def within(self, a: Any, b: Any) -> np.ndarray:
+        """Where two float arrays of one shape differ by no more."""
+        x, y = (np.asarray(value) for value in (a, b))
+        wide = np.complex128 if x.dtype.kind == "c" else np.float64
+        with np.errstate(all="ignore"):
+            return np.isclose(y.astype(wide), x.astype(wide), rtol=self.rtol, atol=self.atol, equal_nan=True)
 
 
 @dataclass
@@ -114,6 +136,8 @@ class RoundingRule:
         run: Runs both.
         seed: Of the noise.
         deadline: Of `time.monotonic()`.
+        tolerances: The user's own, by the number of the output: what is within them needs no rule.
+        notes: What a user should know of the twins.
     """
 
     a: EvalModel
@@ -121,6 +145,7 @@ class RoundingRule:
     run: Runs
     seed: int = 0
     deadline: float | None = None
+    tolerances: Mapping[int, Tolerance] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -407,6 +432,9 @@ class RoundingRule:
             wrong = _changed(leaf.before, leaf.after) & ~skipped & ~_mask(leaf.unstable, leaf)
             return _sentence(wrong, leaf, "rounding does not change these values")
         x, y = leaf.before.astype(np.float64), leaf.after.astype(np.float64)
+        own = self.tolerances.get(leaf.output)
+        if own is not None:
+            skipped = skipped | own.within(leaf.before, leaf.after)
         classes = (_class(x) != _class(y)) & ~skipped & ~_mask(leaf.moved, leaf)
         found = _sentence(classes, leaf, "NaN and infinities must be at the same positions")
         if found is not None:

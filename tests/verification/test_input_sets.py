@@ -180,7 +180,7 @@ def test_a_model_that_runs_on_some_normal_inputs_only_is_compared_on_those() -> 
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), "axes"))
     for seed in range(20):
         side = EvalModel(model)
-        check = ModelCheck(side, side, True, None, 1 << 30, None, [], time.monotonic())
+        check = ModelCheck(Pair(side, side, 1 << 30, None, [], time.monotonic()), True, {}, 0, None)
         sets = sets_of(check, None, None, seed)
         if sets[0].label != "normal 0":
             assert [inputs.label for inputs in sets[:2]] in (["normal 1", "normal 2"], ["normal 2", "normal 3"])

@@ -1,0 +1,85 @@
+"""Options of `verify`: the user's own tolerances, and custom operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxfuse
+from onnxfuse.cli.main import main
+from onnxfuse.errors import UsageError
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
+
+
+def read(body: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f"{HEAD} g (float[N] x) => (float[N] y, float[N] z) {{ {body} }}")
+
+
+SCALED = read("c = Constant<value_float = 1.0>() y = Mul(x, c) z = Exp(x)")
+NEAR = read("c = Constant<value_float = 1.001>() y = Mul(x, c) z = Exp(x)")
+
+
+def test_a_tolerance_replaces_the_rounding_rule_and_reads_so() -> None:
+    assert onnxfuse.verify(SCALED, NEAR).status == "different"
+    loose = onnxfuse.verify(SCALED, NEAR, rtol=2e-3)
+    assert loose.equivalent, loose.explain()
+    assert loose.outputs[0].basis == "tolerance"
+    assert "rtol 0.002" in (loose.outputs[0].tolerance or "")
+    assert loose.outputs[0].max_rel == pytest.approx(1e-3, rel=1e-2)
+    assert loose.outputs[1].basis == "structure"
+
+
+def test_a_tolerance_of_one_output() -> None:
+    assert onnxfuse.verify(SCALED, NEAR, rtol={"y": 2e-3}).equivalent
+    tight = onnxfuse.verify(SCALED, NEAR, rtol={"y": 1e-4})
+    assert tight.status == "different"
+    assert "that is not within rtol 0.0001" in (tight.outputs[0].why or "")
+    with pytest.raises(UsageError, match="'w', which is no output; there are y, z"):
+        onnxfuse.verify(SCALED, NEAR, rtol={"w": 1.0})
+    with pytest.raises(UsageError, match="atol=-1"):
+        onnxfuse.verify(SCALED, NEAR, atol=-1.0)
+
+
+def test_tolerances_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    for model, path in zip((SCALED, NEAR), paths, strict=True):
+        onnx.save(model, path)
+    assert main(["verify", *paths]) == 1
+    assert main(["verify", *paths, "--rtol", "y=2e-3"]) == 0
+    assert "within rtol 0.002 and atol 0, as asked for" in capsys.readouterr().err
+    assert main(["verify", *paths, "--rtol", "y=wide"]) == 2
+    assert "OUTPUT=X is expected" in capsys.readouterr().err
+
+
+def test_what_a_custom_operator_reads_is_compared() -> None:
+    before = read("a = Mul(x, x) y = mine.Op(a) z = Exp(y)")
+    same = read("b = Mul(x, x) y = mine.Op(b) c = Neg(y) d = Neg(c) z = Exp(d)")
+    wrong = read("b = Add(x, x) y = mine.Op(b) z = Exp(y)")
+    assert onnxfuse.verify(before, same).equivalent
+    verdict = onnxfuse.verify(before, wrong)
+    assert verdict.status == "different", verdict.explain()
+    assert verdict.inputs is None
+    assert any("is left out" in note for note in verdict.notes)
+
+
+def test_a_library_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.onnx"
+    onnx.save(SCALED, path)
+    assert main(["verify", str(path), str(path), "--custom-op-library", str(tmp_path / "none.so")]) == 2
+    assert "none.so: no such file" in capsys.readouterr().err
+
+
+def test_integers_are_no_matter_of_tolerance() -> None:
+    one, two = (
+        onnx.parser.parse_model(
+            f'<ir_version: 8, opset_import: ["" : 17]> g (int64[3] x) => (int64[3] y) '
+            f"{{ c = Constant<value_int = {number}>() y = Add(x, c) }}"
+        )
+        for number in (1, 2)
+    )
+    verdict = onnxfuse.verify(one, two, atol=10.0, input_data=[{"x": np.arange(3)}])
+    assert verdict.status == "different"
