@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,22 +147,20 @@ def verify_judge(
     Once a normal input has shown a difference, only that input is looked at: it is this difference that is searched.
     """
     shown: list[Mapping[str, Any]] = []
+    compare = partial(verify, seed=seed, custom_op_library=custom_op_library, budget=budget)
 
     def judge(original: ModelLike, result: ModelLike) -> Judgement:
         from onnxfuse.verification.reproducer import first_difference
 
-        data = shown or input_data
-        verdict = verify(
-            original,
-            result,
-            dims=None if shown else dims,
-            input_data=data,
-            seed=seed,
-            custom_op_library=custom_op_library,
-            budget=budget,
-        )
-        if not shown and verdict.inputs and _all_normal(verdict):
-            shown.append(verdict.inputs)
+        if shown:
+            verdict = compare(original, result, input_data=shown)
+        else:
+            # Most differences show on a normal input, and the whole plan takes long on a large model.
+            verdict = compare(original, result, dims=dims, input_data=input_data, families=["normal"])
+            if verdict.status is not Status.DIFFERENT and input_data is None:
+                verdict = compare(original, result, dims=dims)
+            if verdict.inputs and _all_normal(verdict):
+                shown.append(verdict.inputs)
         if verdict.status is Status.EQUIVALENT:
             return Judgement(Answer.GOOD, verdict=verdict)
         answer = Answer.BAD if verdict.status is Status.DIFFERENT else Answer.UNKNOWN

@@ -38,6 +38,8 @@ class Cut:
         notes: What was cut, as sentences; none where nothing had to be.
         inputs: The names of the inputs that stand for results.
         outputs: The names of the outputs that stand for what is read.
+        unpaired: Nodes of one model without a counterpart in the other: what depends on them cannot be told equal or
+            different.
     """
 
     a: EvalModel
@@ -45,6 +47,7 @@ class Cut:
     notes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    unpaired: tuple[str, ...] = ()
 
 
 def cut(a: EvalModel, b: EvalModel) -> Cut | str:
@@ -67,6 +70,7 @@ def cut(a: EvalModel, b: EvalModel) -> Cut | str:
     inputs: list[str] = []
     outputs: list[str] = []
     notes: list[str] = []
+    unpaired: list[str] = []
     names: set[str] = set()
     for one, other in _paired(*sides):
         either = one or other
@@ -85,6 +89,7 @@ def cut(a: EvalModel, b: EvalModel) -> Cut | str:
                 edit.give(name, declared, node, ordinal)
         if one is None or other is None:
             place = "second" if other is None else "first"
+            unpaired.append(label)
             notes.append(f"{label} has no counterpart in the {place} model: its results are inputs of both")
             continue
         for ordinal, read in enumerate(zip(_reads(one), _reads(other), strict=False)):
@@ -95,7 +100,7 @@ def cut(a: EvalModel, b: EvalModel) -> Cut | str:
                     edit.show(name, value)
         notes.append(f"{label} is left out: what it reads is compared, what it gives is drawn")
     first, second = (replace(model, proto=edit.done()) for model, edit in zip((a, b), edits, strict=True))
-    return Cut(first, second, tuple(notes), tuple(inputs), tuple(outputs))
+    return Cut(first, second, tuple(notes), tuple(inputs), tuple(outputs), tuple(unpaired))
 
 
 class _Side:

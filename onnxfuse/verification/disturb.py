@@ -13,7 +13,7 @@ import numpy as np
 from onnxfuse.verification.twin import Disturbance, Node, Value, is_float_type
 from onnxfuse.verification.twin_ops import KERNELS, UnsupportedError, batch_norm_scale
 
-__all__ = ["FloatFormat", "Marks", "Noise", "float_format"]
+__all__ = ["FloatFormat", "Inexact", "Marks", "Noise", "float_format"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,29 @@ class Noise(Disturbance):
         scale = self._times * float_format(value.type).u
         noise = self._rng.standard_normal(value.data.shape, dtype=np.float32)
         return np.asarray(value.data * (1.0 + scale * noise.astype(np.float64)))
+
+
+# One operation of IEEE 754 for each element: where its exact result is a number of its type, nothing was rounded.
+_ELEMENTWISE: Final = frozenset(["Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"])
+
+
+class Inexact(Noise):
+    """Strong noise only where something is rounded: what it leaves alone is the same in every runtime."""
+
+    def source(self, name: str, value: Value, *, constant: bool) -> Any:
+        """As in `Disturbance`."""
+        del name, constant
+        return value.data
+
+    def result(self, node: Node, inputs: Sequence[Value | None], value: Value) -> Any:
+        """As in `Disturbance`."""
+        noisy = super().result(node, inputs, value)
+        if noisy is value.data or node.op_type not in _ELEMENTWISE:
+            return noisy
+        import onnx
+
+        stored = value.data.astype(onnx.helper.tensor_dtype_to_np_dtype(value.type)).astype(np.float64)
+        return np.where(stored == value.data, value.data, noisy)
 
 
 # ---- marks

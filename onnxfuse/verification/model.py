@@ -431,8 +431,8 @@ class ModelCheck:
 def _without_custom_ops(a: EvalModel, b: EvalModel, notes: list[str]) -> tuple[EvalModel, EvalModel]:
     """The models without operators that no runtime knows, or as they are, with the reason among the notes."""
     parts = cut(a, b)
-    if isinstance(parts, str):
-        notes.append(parts)
+    if isinstance(parts, str) or parts.unpaired:
+        notes += [parts] if isinstance(parts, str) else parts.notes
         return a, b
     notes += parts.notes
     return parts.a, parts.b

@@ -14,17 +14,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.disturb import FloatFormat, Marks, Noise, float_format
+from onnxfuse.verification.disturb import Inexact, Marks, Noise, float_format
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import InputSet
+from onnxfuse.verification.leaves import Leaf, changed, class_of, largest, tensors_of
 from onnxfuse.verification.twin import Disturbance, Twin, UnsupportedError
 
 __all__ = ["Judgement", "RoundingRule", "Runs", "Tolerance"]
@@ -32,6 +32,7 @@ __all__ = ["Judgement", "RoundingRule", "Runs", "Tolerance"]
 NOISE_RUNS: Final = 10
 STRONG_RUNS: Final = 4
 STRONG: Final = 32
+EXACT_RUNS: Final = 2
 MARK_RUNS: Final = 6
 JITTER_RUNS: Final = 4
 RHO_DRAWS: Final = 6
@@ -106,27 +107,6 @@ class Judgement:
 
 
 @dataclass
-class _Leaf:
-    """One tensor of an output, in both models' runs and in their twins; a sequence has several."""
-
-    output: int
-    before: np.ndarray
-    after: np.ndarray
-    twin: np.ndarray | None = None
-    twin_after: np.ndarray | None = None
-    sigma: np.ndarray | None = None
-    unstable: np.ndarray | None = None
-    moved: np.ndarray | None = None
-
-    @cached_property
-    def limits(self) -> FloatFormat:
-        """The numbers of its float type."""
-        import onnx
-
-        return float_format(int(onnx.helper.np_dtype_to_tensor_dtype(self.before.dtype)))
-
-
-@dataclass
 class RoundingRule:
     """Decides differences between two models, draw by draw.
 
@@ -154,7 +134,7 @@ class RoundingRule:
         self._discrete = facts[0].discrete or facts[1].discrete
         self._input_noise = not facts[0].discrete
         self._rho: dict[int, float] = {}
-        self._known: dict[str, list[_Leaf]] = {}
+        self._known: dict[str, list[Leaf]] = {}
 
     def decide(self, differing: Sequence[InputSet], normal: Sequence[InputSet]) -> list[Judgement]:
         """Judges every output on input sets on which the models differ.
@@ -212,7 +192,7 @@ class RoundingRule:
         if twin is None:
             return None
         try:
-            return _leaves(twin.run(feeds, disturbance, deadline=self.deadline))
+            return tensors_of(twin.run(feeds, disturbance, deadline=self.deadline))
         except UnsupportedError as error:
             self._discard(which, str(error))
             return None
@@ -230,7 +210,7 @@ class RoundingRule:
             if done and time.monotonic() > patience - PATIENCE_S / 2:
                 break
             try:
-                leaves = self._leaves(inputs.make())
+                leaves = self._analysed(inputs.make())
             except EvaluationError as error:
                 if isinstance(error, EvaluationTimeoutError):
                     raise
@@ -239,15 +219,13 @@ class RoundingRule:
             for leaf in leaves:
                 if leaf.twin is None or leaf.sigma is None or not is_float(leaf.before.dtype):
                     continue
-                kept = (
-                    np.isfinite(leaf.before.astype(np.float64)) & np.isfinite(leaf.twin) & ~_mask(leaf.unstable, leaf)
-                )
+                kept = np.isfinite(leaf.before.astype(np.float64)) & np.isfinite(leaf.twin) & ~leaf.hanging
                 unit = leaf.sigma + leaf.limits.u * np.abs(leaf.twin) + leaf.limits.smallest
-                ratio = _largest(np.abs(leaf.before.astype(np.float64) - leaf.twin) / unit, kept)
+                ratio = largest(np.abs(leaf.before.astype(np.float64) - leaf.twin) / unit, kept)
                 self._rho[leaf.output] = max(ratio, self._rho.get(leaf.output, 0.0))
                 if leaf.twin_after is not None and leaf.after.shape == leaf.twin.shape:
                     finite = kept & np.isfinite(leaf.twin_after) & np.isfinite(leaf.after.astype(np.float64))
-                    far = max(far, _largest(np.abs(leaf.after.astype(np.float64) - leaf.twin_after) / unit, finite))
+                    far = max(far, largest(np.abs(leaf.after.astype(np.float64) - leaf.twin_after) / unit, finite))
         if max(self._rho.values(), default=0.0) > WRONG_TWIN:
             self._discard(0, "its results are too far from it")
             self._rho.clear()
@@ -256,13 +234,13 @@ class RoundingRule:
             self._discard(1, "its results are too far from it")
             self._known.clear()
 
-    def _leaves(self, feeds: Mapping[str, Any]) -> list[_Leaf]:
+    def _analysed(self, feeds: Mapping[str, Any]) -> list[Leaf]:
         """Runs both models, their twins, and the first one's noise."""
         before, after = self.run(feeds)
         leaves = [
-            _Leaf(output, np.asarray(x), np.asarray(y))
+            Leaf(output, np.asarray(x), np.asarray(y))
             for output, (one, other) in enumerate(zip(before, after, strict=True))
-            for x, y in zip(_leaves([one]), _leaves([other]), strict=False)
+            for x, y in zip(tensors_of([one]), tensors_of([other]), strict=False)
         ]
         twin = self._matching(0, feeds, leaves)
         if twin is None:
@@ -275,7 +253,7 @@ class RoundingRule:
         self._noise(feeds, leaves)
         return leaves
 
-    def _matching(self, which: int, feeds: Mapping[str, Any], leaves: Sequence[_Leaf]) -> list[Any] | None:
+    def _matching(self, which: int, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> list[Any] | None:
         """A twin's results, if they have the shapes of the run's."""
         results = self._run_twin(which, feeds)
         if results is None:
@@ -287,33 +265,51 @@ class RoundingRule:
             return None
         return results
 
-    def _noise(self, feeds: Mapping[str, Any], leaves: Sequence[_Leaf]) -> None:
+    def _noise(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> None:
+        """Measures sigma, and finds what hangs on a threshold."""
         squares = [np.zeros(leaf.before.shape) for leaf in leaves]
-        unstable = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
-        moved = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
+        for leaf in leaves:
+            leaf.unstable, leaf.moved = (np.zeros(leaf.before.shape, bool) for _ in range(2))
         for number in range(NOISE_RUNS):
             noise = Noise(np.random.default_rng([self.seed, 1, number]), inputs=self._input_noise)
-            results = self._run_twin(0, feeds, noise) or []
-            for leaf, result, square in zip(leaves, results, squares, strict=False):
-                if is_float(leaf.before.dtype) and np.shape(result) == square.shape and leaf.twin is not None:
+            for leaf, result, square in zip(leaves, self._run_twin(0, feeds, noise) or [], squares, strict=False):
+                if not is_float(leaf.before.dtype):
+                    leaf.shake(result, 1.0)
+                elif leaf.twin is not None and np.shape(result) == square.shape:
                     np.add(square, np.nan_to_num((result - leaf.twin) ** 2, nan=0.0, posinf=0.0), out=square)
         for leaf, square in zip(leaves, squares, strict=True):
             leaf.sigma = np.sqrt(square / NOISE_RUNS)
+            if self._discrete and is_float(leaf.before.dtype):
+                leaf.distrust_jumps()
         for number in range(STRONG_RUNS):
             noise = Noise(np.random.default_rng([self.seed, 2, number]), times=STRONG, inputs=False)
-            results = self._run_twin(0, feeds, noise) or []
-            for index, (leaf, result) in enumerate(zip(leaves, results, strict=False)):
-                _mark_unstable(leaf, result, unstable[index], moved[index])
-        for leaf, mask, classes in zip(leaves, unstable, moved, strict=True):
-            leaf.unstable, leaf.moved = mask, classes
+            for leaf, result in zip(leaves, self._run_twin(0, feeds, noise) or [], strict=False):
+                leaf.shake(result, STRONG)
+        if any(leaf.hangs_where_it_differs for leaf in leaves):
+            for leaf, exact in zip(leaves, self._exact(feeds, leaves), strict=True):
+                leaf.settle(exact)
 
-    def _spread(self, feeds: Mapping[str, Any], leaves: Sequence[_Leaf]) -> None:
+    def _exact(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> list[np.ndarray]:
+        """The positions behind which neither model rounds anything: what differs there is no rounding."""
+        exact = [np.ones(leaf.before.shape, bool) for leaf in leaves]
+        for which in (0, 1):
+            for number in range(EXACT_RUNS):
+                noise = Inexact(np.random.default_rng([self.seed, 6, number]), times=STRONG)
+                results = self._run_twin(which, feeds, noise)
+                base = [leaf.twin_after if which else leaf.twin for leaf in leaves]
+                if results is None or any(was is None for was in base):
+                    return [np.zeros(leaf.before.shape, bool) for leaf in leaves]
+                for mask, result, was in zip(exact, results, base, strict=False):
+                    np.logical_and(mask, ~changed(was, result), out=mask)
+        return exact
+
+    def _spread(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> None:
         """Without a twin: how far the first model's results move when its inputs are jittered by 2 u."""
         spreads = [np.zeros(leaf.before.shape) for leaf in leaves]
         for number in range(JITTER_RUNS):
             rng = np.random.default_rng([self.seed, 3, number])
             try:
-                results = _leaves(self.run({name: _jittered(fed, rng) for name, fed in feeds.items()})[0])
+                results = tensors_of(self.run({name: _jittered(fed, rng) for name, fed in feeds.items()})[0])
             except EvaluationTimeoutError:
                 raise
             except EvaluationError:
@@ -327,7 +323,7 @@ class RoundingRule:
 
     # ------------------------------------------------------------------ taint
 
-    def _tainted(self, feeds: Mapping[str, Any], leaves: Sequence[_Leaf], *, normal: bool) -> list[np.ndarray]:
+    def _tainted(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf], *, normal: bool) -> list[np.ndarray]:
         """The positions that hang on extreme or non-finite inputs, and on what is out of range on the way."""
         tainted = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
         if not any(_extreme(fed) for fed in feeds.values()):
@@ -336,7 +332,7 @@ class RoundingRule:
             base = [leaf.twin_after if which else leaf.twin for leaf in leaves]
             if any(result is None for result in base):
                 continue
-            changed = [
+            hanging = [
                 [np.zeros(leaf.before.shape, bool) for leaf in leaves],
                 [np.zeros(leaf.before.shape, bool) for leaf in leaves],
             ]
@@ -344,36 +340,36 @@ class RoundingRule:
                 for number in range(MARK_RUNS):
                     rng = np.random.default_rng([self.seed, 4, overflows, number])
                     results = self._run_twin(which, feeds, Marks(rng, number, overflows=overflows)) or []
-                    for mask, result, was in zip(changed[overflows], results, base, strict=False):
-                        np.logical_or(mask, _changed(was, result), out=mask)
-            for mask, inputs, overflow in zip(tainted, *changed, strict=True):
+                    for mask, result, was in zip(hanging[overflows], results, base, strict=False):
+                        np.logical_or(mask, changed(was, result), out=mask)
+            for mask, inputs, overflow in zip(tainted, *hanging, strict=True):
                 np.logical_or(mask, inputs & overflow, out=mask)
         for mask, changed_there in zip(tainted, self._changed_at_run_time(feeds, leaves), strict=True):
             np.logical_or(mask, changed_there, out=mask)
         return tainted
 
-    def _changed_at_run_time(self, feeds: Mapping[str, Any], leaves: Sequence[_Leaf]) -> list[np.ndarray]:
+    def _changed_at_run_time(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> list[np.ndarray]:
         """What changes in the runtime when non-finite inputs are replaced: a kernel may multiply 0 by infinity."""
-        changed = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
+        hanging = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
         if not any(_nonfinite(fed) for fed in feeds.values()):
-            return changed
+            return hanging
         rng = np.random.default_rng([self.seed, 5])
         try:
             before, after = self.run({name: _finite(fed, rng) for name, fed in feeds.items()})
         except EvaluationTimeoutError:
             raise
         except EvaluationError:
-            return changed  # what the twins say has to do
-        for mask, leaf, x, y in zip(changed, leaves, _leaves(before), _leaves(after), strict=False):
-            np.logical_or(mask, _changed(leaf.before, x) | _changed(leaf.after, y), out=mask)
-        return changed
+            return hanging  # what the twins say has to do
+        for mask, leaf, x, y in zip(hanging, leaves, tensors_of(before), tensors_of(after), strict=False):
+            np.logical_or(mask, changed(leaf.before, x) | changed(leaf.after, y), out=mask)
+        return hanging
 
     # ------------------------------------------------------------------ the decision
 
     def _judge(self, inputs: InputSet, judgements: Sequence[Judgement]) -> None:
         feeds = inputs.make()
         try:
-            leaves = self._known.get(inputs.label) or self._leaves(feeds)
+            leaves = self._known.get(inputs.label) or self._analysed(feeds)
         except EvaluationTimeoutError:
             raise
         except EvaluationError as error:
@@ -397,10 +393,10 @@ class RoundingRule:
             if difference is not None:
                 judgements[leaf.output].fail(*difference, inputs.label)
 
-    def _note(self, leaf: _Leaf, tainted: np.ndarray, inputs: InputSet, judgement: Judgement) -> None:
+    def _note(self, leaf: Leaf, tainted: np.ndarray, inputs: InputSet, judgement: Judgement) -> None:
         """Keeps what is to be told of a leaf whatever the answer."""
-        skipped = tainted | _mask(leaf.unstable, leaf)
-        differs = _changed(leaf.before, leaf.after)
+        skipped = tainted | leaf.hanging
+        differs = changed(leaf.before, leaf.after)
         judgement.skipped += int(np.count_nonzero(differs & skipped))
         judgement.kept_differs |= bool((differs & ~skipped).any())
         if inputs.normal:
@@ -410,44 +406,48 @@ class RoundingRule:
             judgement.skipped_differs = judgement.skipped_differs or inputs.label
         if leaf.twin is None or not is_float(leaf.before.dtype):
             return
-        unit = _unit(leaf)
+        unit = leaf.unit
         if leaf.twin_after is not None:
-            ratio = _largest(np.abs(leaf.twin_after - leaf.twin) / unit, ~skipped & np.isfinite(leaf.twin_after))
+            ratio = largest(np.abs(leaf.twin_after - leaf.twin) / unit, ~skipped & np.isfinite(leaf.twin_after))
             judgement.sigmas = max(judgement.sigmas, ratio)
         if not inputs.normal:
             direct = np.abs(leaf.after.astype(np.float64) - leaf.twin) / unit
             finite = np.isfinite(direct) & ~skipped
-            if _largest(direct, finite) > self._direct_limit(leaf.output):
+            if largest(direct, finite) > self._direct_limit(leaf.output):
                 judgement.inaccurate = judgement.inaccurate or inputs.label
 
     def _direct_limit(self, output: int) -> float:
         return max(4 * self._rho.get(output, 0.0), DIRECT_LIMIT)
 
     def _difference(
-        self, leaf: _Leaf, inputs: InputSet, tainted: np.ndarray | None
+        self, leaf: Leaf, inputs: InputSet, tainted: np.ndarray | None
     ) -> tuple[str, tuple[int, ...]] | None:
         """The first difference that cannot be rounding, where `tainted` is not looked at."""
-        skipped = _mask(tainted, leaf)
+        skipped = np.zeros(leaf.before.shape, bool) if tainted is None else tainted
         if not is_float(leaf.before.dtype):
-            wrong = _changed(leaf.before, leaf.after) & ~skipped & ~_mask(leaf.unstable, leaf)
+            wrong = changed(leaf.before, leaf.after) & ~skipped & ~leaf.hanging
             return _sentence(wrong, leaf, "rounding does not change these values")
         x, y = leaf.before.astype(np.float64), leaf.after.astype(np.float64)
         own = self.tolerances.get(leaf.output)
         if own is not None:
             skipped = skipped | own.within(leaf.before, leaf.after)
-        classes = (_class(x) != _class(y)) & ~skipped & ~_mask(leaf.moved, leaf)
+        classes = (class_of(x) != class_of(y)) & ~skipped & ~leaf.class_hanging
         found = _sentence(classes, leaf, "NaN and infinities must be at the same positions")
         if found is not None:
             return found
-        kept = ~skipped & ~_mask(leaf.unstable, leaf) & np.isfinite(x) & np.isfinite(y)
+        kept = ~skipped & ~leaf.hanging & np.isfinite(x) & np.isfinite(y)
         if leaf.twin is None:
-            limit = 8 * _array(leaf.sigma, leaf) + 16 * leaf.limits.u * np.abs(x) + 4 * leaf.limits.smallest
+            limit = (
+                8 * (0.0 if leaf.sigma is None else leaf.sigma)
+                + 16 * leaf.limits.u * np.abs(x)
+                + 4 * leaf.limits.smallest
+            )
             return _sentence((np.abs(y - x) > limit) & kept, leaf, "more than 8 times the spread under jitter")
-        unit = _unit(leaf)
+        unit = leaf.unit
         if leaf.twin_after is not None:
             limit_of = max(TWIN_LIMIT, 4 * self._rho.get(leaf.output, 0.0)) if leaf.before.itemsize == 8 else TWIN_LIMIT
             apart = np.abs(leaf.twin_after - leaf.twin)
-            wrong = ((apart > limit_of * unit) | (_class(leaf.twin_after) != _class(leaf.twin))) & kept
+            wrong = ((apart > limit_of * unit) | (class_of(leaf.twin_after) != class_of(leaf.twin))) & kept
             found = _sentence(wrong, leaf, _excess(apart / unit, wrong, "the exact results are apart by", limit_of))
             if found is not None:
                 return found
@@ -457,9 +457,6 @@ class RoundingRule:
             wrong = (apart > limit_of * unit) & kept
             return _sentence(wrong, leaf, _excess(apart / unit, wrong, "it is from the exact result by", limit_of))
         return None
-
-
-# ---- arrays
 
 
 def _round_robin(sets: Sequence[InputSet]) -> Iterator[InputSet]:
@@ -472,72 +469,7 @@ def _round_robin(sets: Sequence[InputSet]) -> Iterator[InputSet]:
                 yield rows[row]
 
 
-def _leaves(results: Sequence[Any]) -> list[Any]:
-    """All tensors of results, those of sequences one by one; an empty optional is none; complex numbers are pairs."""
-    found: list[Any] = []
-    for result in results:
-        if isinstance(result, list | tuple):
-            found += _leaves(result)
-        elif result is not None:
-            array = np.asarray(result)
-            if array.dtype.kind == "c":
-                part = np.dtype(f"f{array.dtype.itemsize // 2}")
-                array = np.ascontiguousarray(array).view(part).reshape(*array.shape, 2)
-            found.append(array)
-    return found
-
-
-def _mask(mask: np.ndarray | None, leaf: _Leaf) -> np.ndarray:
-    return np.zeros(leaf.before.shape, bool) if mask is None else mask
-
-
-def _array(array: np.ndarray | None, leaf: _Leaf) -> np.ndarray:
-    return np.zeros(leaf.before.shape) if array is None else array
-
-
-def _unit(leaf: _Leaf) -> np.ndarray:
-    """Sigma + tiny."""
-    twin = _array(leaf.twin, leaf)
-    return np.asarray(_array(leaf.sigma, leaf) + 4 * leaf.limits.smallest + leaf.limits.u * np.abs(twin))
-
-
-def _class(x: np.ndarray) -> np.ndarray:
-    """0 finite, 1 NaN, 2 infinity, 3 minus infinity."""
-    return np.asarray(np.isnan(x) * 1 + np.isposinf(x) * 2 + np.isneginf(x) * 3)
-
-
-def _changed(x: Any, y: Any) -> np.ndarray:
-    """Where two arrays differ; everywhere if their shapes do. A NaN equals a NaN, and -0 equals 0."""
-    if np.shape(x) != np.shape(y):
-        return np.ones(np.shape(x), bool)
-    x, y = np.asarray(x), np.asarray(y)
-    if is_float(x.dtype):
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        return np.asarray(~((x == y) | (np.isnan(x) & np.isnan(y))))
-    return np.asarray(x != y)
-
-
-def _largest(ratios: np.ndarray, where: np.ndarray) -> float:
-    kept = ratios[where]
-    return float(np.nanmax(kept)) if kept.size and not np.isnan(kept).all() else 0.0
-
-
-def _mark_unstable(leaf: _Leaf, result: Any, unstable: np.ndarray, moved: np.ndarray) -> None:
-    """Adds the positions that strong noise moves by more than its strength: they hang on a threshold."""
-    if leaf.twin is None or leaf.sigma is None or np.shape(result) != leaf.twin.shape:
-        unstable |= True
-        moved |= True
-        return
-    if not is_float(leaf.before.dtype):
-        unstable |= np.asarray(result != leaf.twin)
-        return
-    classes = _class(result) != _class(leaf.twin)
-    moved |= classes
-    limit = 64 * STRONG * np.maximum(leaf.sigma, leaf.limits.smallest)
-    unstable |= classes | (np.abs(result - leaf.twin) > limit)
-
-
-def _sentence(wrong: np.ndarray, leaf: _Leaf, why: str) -> tuple[str, tuple[int, ...]] | None:
+def _sentence(wrong: np.ndarray, leaf: Leaf, why: str) -> tuple[str, tuple[int, ...]] | None:
     if not wrong.any():
         return None
     at = tuple(int(index) for index in np.argwhere(wrong)[0])
@@ -554,7 +486,7 @@ def _excess(ratios: np.ndarray, wrong: np.ndarray, what: str, limit: float) -> s
 
 
 def _floats(fed: Any) -> Iterator[np.ndarray]:
-    for array in _leaves([fed]):
+    for array in tensors_of([fed]):
         if is_float(array.dtype) and array.dtype.kind != "c":
             yield array
 

@@ -461,9 +461,10 @@ def test_input_sets_that_the_first_model_refuses_are_not_run() -> None:
 
 def test_an_original_that_does_not_load_is_not_run() -> None:
     header = HEADER.replace("21]", '21, "mine" : 1]')
-    before = "g (float[N] x) => (float[K] y) { y = mine.Op(x) }"
+    before = "g (float[N] x) => (float[K] y) { z = mine.Op(x) y = Relu(z) }"
     verdict = check_models(*pair(before, detour(before, header), header), families="quick")
     assert verdict.status is Status.NOT_RUN
+    assert any("cannot be left out" in note for note in verdict.notes)
     assert "the first model cannot be loaded" in verdict.not_run[0]
     assert "mine:Op(-1) is not a registered function/op" in verdict.not_run[0]
     assert verdict.outputs[0].why == verdict.not_run[0]

@@ -13,6 +13,7 @@ from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError
 from onnxfuse.verification.input_sets import sets_of
 from onnxfuse.verification.model import ModelCheck
+from onnxfuse.verification.pair import Pair
 
 MODELS = Path(__file__).parents[1] / "gauntlet" / "models"
 FLOATS = (1, 10, 11)
@@ -20,7 +21,7 @@ FLOATS = (1, 10, 11)
 
 def ran_and_dropped(model: onnx.ModelProto) -> tuple[int, list[str]]:
     side = EvalModel(model)
-    check = ModelCheck(side, side, True, None, 1 << 30, None, [], time.monotonic())
+    check = ModelCheck(Pair(side, side, 1 << 30, None, [], time.monotonic()), True, {}, 0, None)
     ran, dropped = 0, []
     for inputs in sets_of(check, None, None, 0):
         try:
