@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from onnxfuse.verification.twin import Disturbance, Node, Value, is_float_type
-from onnxfuse.verification.twin_ops import KERNELS, UnsupportedError, batch_norm_scale
+from onnxfuse.verification.twin_ops import KERNELS, UnsupportedError, batch_norm_scale, round_to
 
 __all__ = ["FloatFormat", "Inexact", "Marks", "Noise", "float_format"]
 
@@ -71,29 +71,6 @@ class Noise(Disturbance):
         scale = self._times * float_format(value.type).u
         noise = self._rng.standard_normal(value.data.shape, dtype=np.float32)
         return np.asarray(value.data * (1.0 + scale * noise.astype(np.float64)))
-
-
-# One operation of IEEE 754 for each element: where its exact result is a number of its type, nothing was rounded.
-_ELEMENTWISE: Final = frozenset(["Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"])
-
-
-class Inexact(Noise):
-    """Strong noise only where something is rounded: what it leaves alone is the same in every runtime."""
-
-    def source(self, name: str, value: Value, *, constant: bool) -> Any:
-        """As in `Disturbance`."""
-        del name, constant
-        return value.data
-
-    def result(self, node: Node, inputs: Sequence[Value | None], value: Value) -> Any:
-        """As in `Disturbance`."""
-        noisy = super().result(node, inputs, value)
-        if noisy is value.data or node.op_type not in _ELEMENTWISE:
-            return noisy
-        import onnx
-
-        stored = value.data.astype(onnx.helper.tensor_dtype_to_np_dtype(value.type)).astype(np.float64)
-        return np.where(stored == value.data, value.data, noisy)
 
 
 # ---- marks
@@ -184,6 +161,31 @@ class Marks(Disturbance):
         if not images.any() or images.shape != data.shape[:2]:
             return data
         return np.where(images.reshape(*images.shape, *(1,) * (data.ndim - 2)), np.nan, data)
+
+
+# One operation of IEEE 754 for each element: where its exact result is a number of its type, nothing was rounded.
+_ELEMENTWISE: Final = _ops("Add Sub Mul Div Sqrt Reciprocal")
+
+
+class Inexact(Marks):
+    """Marks with NaN what is rounded: what no mark reaches is the same in every runtime."""
+
+    def __init__(self, rng: np.random.Generator, number: int) -> None:
+        """Takes the generator, and the number of the try: what cannot hold a NaN changes from try to try."""
+        super().__init__(rng, 2 * number, overflows=False)
+
+    def source(self, name: str, value: Value, *, constant: bool) -> Any:
+        """As in `Disturbance`."""
+        del name, constant
+        return value.data
+
+    def result(self, node: Node, inputs: Sequence[Value | None], value: Value) -> Any:
+        """As in `Disturbance`."""
+        data = super().result(node, inputs, value)
+        if not node.rounds or not is_float_type(value.type):
+            return data
+        exact = round_to(data, value.type) == data if node.op_type in _ELEMENTWISE else np.zeros(data.shape, bool)
+        return np.where(exact, data, np.nan)
 
 
 def _nan_positions(node: Node, inputs: Sequence[Value | None], shape: tuple[int, ...]) -> np.ndarray | None:

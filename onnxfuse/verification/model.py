@@ -207,6 +207,9 @@ class ModelCheck:
         self._shown: Feeds | None = None
         self._rule: RoundingRule | None = None
         self._last: Feeds | None = None
+        # What only the second model computes may fail, even where no output reads it.
+        known = set(self.structures[0].values.values())
+        self._unknown = any(digest not in known for digest in self.structures[1].values.values())
         self.tallies = [self._tally(value.name) for value in self.a.proto.graph.output]
         proven = sum(tally.proven is not None for tally in self.tallies)
         if proven:
@@ -215,7 +218,7 @@ class ModelCheck:
     @property
     def open(self) -> bool:
         """Whether running can still tell something."""
-        return any(tally.open for tally in self.tallies)
+        return self._unknown or any(tally.open for tally in self.tallies)
 
     def _tally(self, name: str) -> _Tally:
         """What can be said of an output without running anything."""
@@ -251,7 +254,7 @@ class ModelCheck:
         for done, inputs in enumerate(sets):
             if not inputs.normal and not judged:
                 self._judge()
-                judged = True
+                judged, self._unknown = True, False
             if not self.open:
                 break
             try:
@@ -302,8 +305,7 @@ class ModelCheck:
         except SecondFailsError as error:
             self.draws += 1
             for tally in self.tallies:
-                if tally.open:
-                    tally.fail(f"value: {error}", draw=inputs.label)
+                tally.fail(f"value: {error}", draw=inputs.label)
             return
         self.draws += 1
         varies_after = self._varying(self.pair.second, feeds, after)

@@ -294,7 +294,7 @@ class RoundingRule:
         exact = [np.ones(leaf.before.shape, bool) for leaf in leaves]
         for which in (0, 1):
             for number in range(EXACT_RUNS):
-                noise = Inexact(np.random.default_rng([self.seed, 6, number]), times=STRONG)
+                noise = Inexact(np.random.default_rng([self.seed, 6, number]), number)
                 results = self._run_twin(which, feeds, noise)
                 base = [leaf.twin_after if which else leaf.twin for leaf in leaves]
                 if results is None or any(was is None for was in base):
