@@ -206,6 +206,8 @@ class Twin:
         )
         if function is not None:
             defaults = {a.name: a for a in function.attribute_proto}
+            if standard and (proto.domain, proto.op_type) not in self._functions:
+                defaults = _schema_defaults(proto.op_type, opsets.get("", 1))
             passed = {**defaults, **{a.name: a for a in stated}}
             inner = {entry.domain: entry.version for entry in function.opset_import}
             node.graphs["body"] = self._prepare(function.node, function, inner, passed)
@@ -359,7 +361,10 @@ def _compute(node: Node, inputs: Sequence[Value | None]) -> list[Any]:
         node.kernel = _kernel(node)
     result: Any = None
     if node.op_type == "CastLike":
-        result = KERNELS["Cast"]({"to": _given(inputs[1]).type}, arrays[:1], node.opset)
+        result = KERNELS["Cast"]({**node.attributes, "to": _given(inputs[1]).type}, arrays[:1], node.opset)
+    elif node.op_type == "QuantizeLinear" and len(arrays) > 2 and arrays[2] is not None:
+        # A type of fewer than 8 bits is no type of the zero point's array.
+        result = node.kernel({**node.attributes, "output_dtype": _given(inputs[2]).type}, arrays, node.opset)
     elif node.op_type in ("Resize", "Upsample"):
         result = resize(node.attributes, arrays, node.opset)
     if result is None:
@@ -471,6 +476,11 @@ def _standard_function(node: onnx.NodeProto, opset: int) -> onnx.FunctionProto:
     function = onnx.FunctionProto()
     function.ParseFromString(body)
     return function
+
+
+def _schema_defaults(op_type: str, opset: int) -> dict[str, onnx.AttributeProto]:
+    attributes = onnx.defs.get_schema(op_type, opset, "").attributes
+    return {name: stated.default_value for name, stated in attributes.items() if stated.default_value.name}
 
 
 def _float64(data: Any) -> Any:

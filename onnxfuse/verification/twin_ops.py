@@ -42,6 +42,10 @@ def round_to(array: np.ndarray, elem_type: int) -> np.ndarray:
         return array.astype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).astype(np.float64)
 
 
+# The 8-bit floats and the 4-bit one, as onnx's numbers: what is too large becomes their largest number.
+_SATURATING: Final = frozenset((17, 18, 19, 20, 23))
+
+
 def _cast(attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndarray:
     import onnx
 
@@ -55,11 +59,17 @@ def _cast(attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndar
     if dtype.kind in "iu":
         # By way of int64, as a machine does: a direct conversion of a negative float to an unsigned type is undefined.
         return np.asarray(x.astype(np.int64) if x.dtype.kind == "f" else x).astype(dtype)
-    if dtype.kind == "c":
-        raise UnsupportedError("Cast to a complex type")
+    if dtype.kind == "c" or to == onnx.TensorProto.FLOAT8E8M0:
+        raise UnsupportedError(f"Cast to {dtype}")
     if dtype.name.startswith(("int", "uint")):
         raise UnsupportedError(f"Cast to {dtype.name}")
-    return round_to(x.astype(np.float64), to)
+    wide = x.astype(np.float64)
+    if to in _SATURATING and attributes.get("saturate", 1):
+        import ml_dtypes
+
+        largest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+        wide = np.clip(wide, -largest, largest)
+    return round_to(wide, to)
 
 
 # ---- normalizations
@@ -258,13 +268,6 @@ def _conv_transpose(attributes: Attributes, inputs: Sequence[Any], _opset: int) 
     strides = [int(s) for s in attributes.get("strides") or [1] * rank]
     dilations = [int(d) for d in attributes.get("dilations") or [1] * rank]
     extra = [int(p) for p in attributes.get("output_padding") or [0] * rank]
-    auto = attributes.get("auto_pad", b"NOTSET")
-    if attributes.get("output_shape") or (auto.decode() if isinstance(auto, bytes) else auto) not in (
-        "NOTSET",
-        "VALID",
-    ):
-        raise UnsupportedError("ConvTranspose with output_shape or auto_pad")
-    pads = [int(p) for p in attributes.get("pads") or [0] * (2 * rank)]
     batch, channels = x.shape[:2]
     spatial = x.shape[2:]
     full = [
@@ -278,11 +281,29 @@ def _conv_transpose(attributes: Attributes, inputs: Sequence[Any], _opset: int) 
     for at, view in _views(total, kernel, strides, dilations, spatial):
         weights = per_group[(slice(None), slice(None), slice(None), *at)].transpose(0, 2, 1)
         np.add(view, np.matmul(weights, columns).reshape(batch, filters, *spatial), out=view)
-    cut = tuple(slice(pads[i], full[i] - pads[rank + i]) for i in range(rank))
+    before, sizes = _transposed_window(attributes, full, [n * s for n, s in zip(spatial, strides, strict=True)])
+    total = _padded(total, [0] * rank, [max(b + n - f, 0) for b, n, f in zip(before, sizes, full, strict=True)], 0.0)
+    cut = tuple(slice(b, b + n) for b, n in zip(before, sizes, strict=True))
     result = total[(slice(None), slice(None), *cut)]
     if len(inputs) > 2 and inputs[2] is not None:
         result = result + inputs[2].reshape(-1, *(1,) * rank)
     return np.asarray(result)
+
+
+def _transposed_window(attributes: Attributes, full: Sequence[int], same: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Where a ConvTranspose's output begins in the full result, and its sizes; `same` are those of auto_pad."""
+    auto = attributes.get("auto_pad", b"NOTSET")
+    auto = auto.decode() if isinstance(auto, bytes) else auto
+    wanted = attributes.get("output_shape")
+    rank = len(full)
+    if not wanted and auto in ("NOTSET", "VALID"):
+        pads = [int(p) for p in attributes.get("pads") or [0] * (2 * rank)] if auto == "NOTSET" else [0] * (2 * rank)
+        return pads[:rank], [f - pads[i] - pads[rank + i] for i, f in enumerate(full)]
+    sizes = [int(n) for n in wanted[-rank:]] if wanted else list(same)
+    totals = [max(f - n, 0) for f, n in zip(full, sizes, strict=True)]
+    if not wanted:
+        sizes = [f - total for f, total in zip(full, totals, strict=True)]
+    return [total // 2 if auto == "SAME_UPPER" else total - total // 2 for total in totals], sizes
 
 
 def _pool_sizes(
@@ -305,11 +326,10 @@ def _pool_sizes(
 
 def _max_pool(attributes: Attributes, inputs: Sequence[Any], opset: int) -> np.ndarray:
     (x,) = inputs
-    if x.dtype.kind != "f":
-        raise UnsupportedError("MaxPool of integers")
+    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     kernel, strides, dilations, before, after, out = _pool_sizes(attributes, x, opset)
-    padded = _padded(x, before, after, -np.inf)
-    best = np.full((*x.shape[:2], *out), -np.inf)
+    padded = _padded(x, before, after, lowest)
+    best = np.full((*x.shape[:2], *out), lowest, x.dtype)
     for _, view in _views(padded, kernel, strides, dilations, out):
         np.maximum(best, view, out=best)
     return best
@@ -346,21 +366,27 @@ def _per_axis(parameter: np.ndarray, x: np.ndarray, axis: int, attributes: Attri
     return parameter.reshape(shape)
 
 
+# The range of the types of fewer than 8 bits, by onnx's number.
+_NARROW: Final = {21: (0, 15), 22: (-8, 7), 25: (0, 3), 26: (-2, 1)}
+
+
 def _quantize(attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndarray:
     import onnx
 
     x, scale = inputs[:2]
     zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else None
+    to = int(attributes.get("output_dtype", 0)) or onnx.TensorProto.UINT8
+    narrow = _NARROW.get(to)
+    dtype = np.dtype(np.int8 if narrow else onnx.helper.tensor_dtype_to_np_dtype(to))
+    if dtype.kind not in "iu":
+        raise UnsupportedError(f"QuantizeLinear to {dtype}")
     if zero is None:
-        to = int(attributes.get("output_dtype", 0)) or onnx.TensorProto.UINT8
-        zero = np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(to))
-    if zero.dtype.kind not in "iu":
-        raise UnsupportedError(f"QuantizeLinear to {zero.dtype}")
+        zero = np.zeros((), dtype)
     axis = int(attributes.get("axis", 1))
-    low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+    low, high = narrow or (np.iinfo(dtype).min, np.iinfo(dtype).max)
     steps = np.rint(x / _per_axis(scale, x, axis, attributes)) + _per_axis(zero, x, axis, attributes).astype(np.float64)
     # What a NaN becomes is up to the machine; the same here on both sides.
-    return np.asarray(np.nan_to_num(np.clip(steps, low, high), nan=0.0)).astype(zero.dtype)
+    return np.asarray(np.nan_to_num(np.clip(steps, low, high), nan=0.0)).astype(dtype)
 
 
 def _dequantize(attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndarray:
@@ -393,6 +419,15 @@ def _dropout(attributes: Attributes, inputs: Sequence[Any], opset: int) -> tuple
     if trains or (opset < 7 and not attributes.get("is_test")):
         raise UnsupportedError("Dropout in training mode")
     return inputs[0], np.ones(inputs[0].shape, bool)
+
+
+def _scatter(attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndarray:
+    x, indices, updates = inputs
+    result = np.array(x)
+    at = list(np.indices(indices.shape))
+    at[int(attributes.get("axis", 0))] = indices.astype(np.int64)
+    result[tuple(at)] = updates
+    return result
 
 
 def _range(_attributes: Attributes, inputs: Sequence[Any], _opset: int) -> np.ndarray:
@@ -431,5 +466,6 @@ KERNELS: Final[Mapping[str, Kernel]] = {
     "QuantizeLinear": _quantize,
     "RMSNormalization": _rms_normalization,
     "Range": _range,
+    "Scatter": _scatter,
     "Softmax": _flattened(_softmax),
 }

@@ -52,10 +52,11 @@ def resize(attributes: Mapping[str, Any], inputs: Sequence[Any], opset: int) -> 
             scale = size / length
         else:
             scale = float(scales[place])
-            size = int(np.floor(length * scale))
+            size = int(np.floor(np.float32(length) * np.float32(scale)))  # scales are float32, and so is the product
         if size == length and scale == 1:
             continue
-        at = _coordinates(transform, size, length, scale)
+        # Which neighbour is the nearest is decided by float32 coordinates, as in a runtime.
+        at = _coordinates(transform, size, length, scale, np.float32 if mode == "nearest" else np.float64)
         if mode == "nearest":
             chosen = np.clip(_NEAREST[nearest](at), 0, length - 1).astype(np.int64)
             result = np.take(result, chosen, axis)
@@ -80,16 +81,17 @@ def _scales_and_sizes(
     return (scales, None) if scales is not None else ((), inputs[3])
 
 
-def _coordinates(transform: str, size: int, length: int, scale: float) -> np.ndarray:
+def _coordinates(transform: str, size: int, length: int, scale: float, kind: type[np.floating[Any]]) -> np.ndarray:
     """Where in the input each output element lies along one axis."""
-    at = np.arange(size, dtype=np.float64)
+    at = np.arange(size, dtype=kind)
+    factor = kind(scale)
     if transform == "asymmetric":
-        return at / scale
+        return np.asarray(at / factor)
     if transform == "align_corners":
-        return at * (length - 1) / (size - 1) if size > 1 else np.zeros(size)
+        return np.asarray(at * kind(length - 1) / kind(size - 1)) if size > 1 else np.zeros(size)
     if transform == "pytorch_half_pixel" and size <= 1:
         return np.zeros(size)
-    return (at + 0.5) / scale - 0.5
+    return np.asarray((at + kind(0.5)) / factor - kind(0.5))
 
 
 def _linear(x: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
