@@ -209,7 +209,8 @@ class ModelCheck:
         self._last: Feeds | None = None
         # What only the second model computes may fail, even where no output reads it.
         known = set(self.structures[0].values.values())
-        self._unknown = any(digest not in known for digest in self.structures[1].values.values())
+        second = self.structures[1]
+        self._unknown = any(digest not in known and name not in second.random for name, digest in second.values.items())
         self.tallies = [self._tally(value.name) for value in self.a.proto.graph.output]
         proven = sum(tally.proven is not None for tally in self.tallies)
         if proven:
@@ -218,7 +219,7 @@ class ModelCheck:
     @property
     def open(self) -> bool:
         """Whether running can still tell something."""
-        return self._unknown or any(tally.open for tally in self.tallies)
+        return any(tally.open or (self._unknown and tally.different is None) for tally in self.tallies)
 
     def _tally(self, name: str) -> _Tally:
         """What can be said of an output without running anything."""

@@ -701,3 +701,15 @@ def test_the_verdict_is_the_same_every_time() -> None:
     assert first.outputs == second.outputs
     assert first.outputs[0].basis == "rounding", first.explain()
     assert (first.outputs[0].max_ulp or 0) > 0
+
+
+def test_what_no_output_reads_must_run_too() -> None:
+    before = "g (float[N] x) => (float[N] y) { y = Relu(x) }"
+    after = "g (float[N] x) => (float[N] y) <int64[2] s = {5, 7}> { y = Relu(x) z = Reshape(x, s) }"
+    verdict = full(before, after)
+    assert verdict.status is Status.DIFFERENT, verdict.explain()
+    assert "the second model fails where the first one runs" in (verdict.outputs[0].why or "")
+    harmless = full(before, "g (float[N] x) => (float[N] y) { y = Relu(x) z = Neg(x) }")
+    assert harmless.equivalent, harmless.explain()
+    assert harmless.outputs[0].basis == "structure"
+    assert harmless.draws == 3
