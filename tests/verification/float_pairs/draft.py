@@ -130,8 +130,7 @@ class Pair:
         make: Builds both.
         dtype: The float type of the models.
         note: What is special about it.
-        below_resolution: A wrong rewrite whose effect is no larger than the rounding of a right one, or is seen only
-            where rounding decides between whole steps.
+        below_resolution: A wrong rewrite whose effect is no larger than the rounding of a right one.
         seed: Of the weights.
     """
 
