@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -10,7 +11,7 @@ import numpy as np
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.draws import Family, Feeds, draw, planned_counts
+from onnxfuse.verification.draws import Family, Feeds, draw, drawn_elements, planned_counts
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import InputData, data_sets
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
@@ -31,6 +32,11 @@ DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 MORE_BINDINGS: Final = 9
 """Besides the first."""
 AT_BINDINGS: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1, "ladder": 2, "special": 1}
+AT_FAR: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1}
+FAR: Final = (8, 1025)
+"""The integers beyond which dims are tried: those below are reached by the other bindings."""
+MOST_FAR: Final = 3
+FAR_ELEMENTS: Final = 1 << 16
 REPLACED: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1, "ties": 3, "special": 1}
 """With the defaults of overridable inputs replaced; of the ladder as many as use it up."""
 
@@ -219,10 +225,26 @@ class _Plan:
                 continue
             done += 1
             yield from self.sets(self.required, binding, AT_BINDINGS, turn=done)
+        yield from self._far(first, free)
         if refused:
             self.check.dropped += len(refused)
             where, reason = "; ".join(str(binding) for binding, _ in refused), refused[0][1]
             self.check.notes.append(f"not compared at {where}, since the first model does not run there: {reason}")
+
+    def _far(self, first: Binding, free: Sequence[str]) -> Iterator[InputSet]:
+        """One dim at a time beyond the model's own integers: there an end of a Slice or a bound of a Clip comes to bear."""
+        numbers = sorted({abs(c) for c in self.constants if isinstance(c, int) and FAR[0] <= abs(c) < FAR[1]})
+        sizes = list(dict.fromkeys((numbers[-1] + 1, (numbers[-1] + numbers[0]) // 2))) if numbers else []
+        for symbol, size in itertools.product(free[:MOST_FAR], sizes):
+            binding = Binding({**first.sizes, symbol: size})
+            if binding in self.tried or drawn_elements(self.required, binding) > FAR_ELEMENTS:
+                continue
+            self.tried.append(binding)
+            try:
+                self.check.run_first(draw(self.required, binding, "normal", 0, seed=self.seed))
+            except (CutError, EvaluationError, InputError):
+                continue  # an extra that most models do not run at: no sentence is worth it
+            yield from self.sets(self.required, binding, AT_FAR)
 
     def first(self, wishes: Sequence[Sequence[int]]) -> Binding:
         """The first binding at which the first model runs and no float output is empty.

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.region_model import Built, Region
+from onnxfuse.verification.sessions import PREFERRED
 
 __all__ = ["Results", "Sides", "bound", "known_shape", "region_dtype", "side_model", "symbol_count"]
 
@@ -41,6 +42,7 @@ class Sides:
         self.model = side_model(region, built, guess, None)
         self._both = make(self.model)
         self._original: Evaluator | None = None
+        self._refused = self._refusal()
 
     def run(self, feeds: Mapping[str, Any]) -> Results | str | None:
         """Runs both.
@@ -48,6 +50,8 @@ class Sides:
         Returns:
             The results of each side; None where the original does not run either; or why only the replacement fails.
         """
+        if self._refused is not None:
+            return self._refused
         try:
             results = self._both.run(feeds)
         except EvaluationError as error:
@@ -56,6 +60,16 @@ class Sides:
         by_name = {**feeds, **dict(zip([value.name for value in self.model.graph.output], results, strict=True))}
         before, after = zip(*self._built.pairs, strict=True)
         return [by_name[name] for name in before], [by_name[name] for name in after]
+
+    def _refusal(self) -> str | None:
+        """Why onnxruntime refuses the replacement where it takes the original: the reference evaluator is laxer."""
+        reason = self._both.why_not_onnxruntime
+        if reason is None or reason == PREFERRED or "Could not find an implementation" in reason:
+            return None
+        self._original = self._make(self.side("before"))
+        if self._original.backend != "onnxruntime":
+            return None
+        return f"onnxruntime takes the original and refuses the replacement: {reason}"
 
     def side(self, side: Literal["before", "after"]) -> onnx.ModelProto:
         """One side as a model of its own."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 __all__ = [
+    "PREFERRED",
     "EvaluationCrashError",
     "EvaluationError",
     "EvaluationMemoryError",
@@ -48,6 +49,10 @@ _NO_MEMORY: Final = re.compile(
 )
 # Some kernels want a constant where a promoted weight is an input; up to here a copy in the model is worth it.
 _EMBED_LIMIT: Final = 1 << 30
+
+
+PREFERRED: Final = "the reference evaluator was preferred"
+"""Why a model runs there although onnxruntime might take it."""
 
 
 class EvaluationError(Exception):
@@ -124,7 +129,7 @@ def load(model: onnx.ModelProto, weights: Mapping[str, np.ndarray], options: Opt
             reasons[backend] = str(error)
             continue
         if backend == "reference":
-            session.why_not_onnxruntime = reasons.get("onnxruntime", "the reference evaluator was preferred")
+            session.why_not_onnxruntime = reasons.get("onnxruntime", PREFERRED)
         return session
     raise EvaluationError("; ".join(f"{name} cannot load the model: {why}" for name, why in reasons.items()))
 

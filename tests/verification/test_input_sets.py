@@ -235,3 +235,14 @@ def test_large_and_absent_tensors_give_no_constants() -> None:
 def test_no_more_than_sixteen_magnitudes() -> None:
     nodes = " ".join(f"y{k} = LeakyRelu<alpha = {s}{k}.5>(x)" for k in range(30) for s in ("", "-")[k % 2 : k % 2 + 1])
     assert len(constants_of(parse(f"g (float[1] x) => (float[1] y0) {{ {nodes} }}"))) == 16
+
+
+def test_dims_go_beyond_the_integers_of_the_model() -> None:
+    model = parse(
+        """g (float[N, 4] x) => (float[K, 4] y) <int64[1] s = {0}, int64[1] e = {16}> { y = Slice(x, s, e) }"""
+    )
+    assert {"N": 17} in [dict(inputs.binding.sizes) for inputs in plan(model)[0]]
+    wide = parse(
+        """g (float[N, 400000] x) => (float[K, L] y) <int64[1] s = {0}, int64[1] e = {16}> { y = Slice(x, s, e) }"""
+    )
+    assert max(inputs.binding.sizes["N"] for inputs in plan(wide)[0]) < 16
