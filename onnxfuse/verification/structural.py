@@ -15,27 +15,19 @@ from typing import Final
 import numpy as np
 import onnx
 
-from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.eval_model import EvalModel, Place, place_of
 
-__all__ = ["Place", "Structure", "shared_memory"]
+__all__ = ["Structure", "shared_memory"]
 
 _RANDOM: Final = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 )
 
 
-Place = tuple[int, tuple[int, ...]]
-"""Where an array's elements lie: the address of the first one, and the bytes from one to the next along each axis."""
-
-
 def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[Place]:
     """The places of weights that both models hold: these need not be read to be told equal."""
-    one, other = ({_place(array) for array in model.weights.values()} for model in (a, b))
+    one, other = ({place_of(array) for array in model.weights.values()} for model in (a, b))
     return frozenset(one & other)
-
-
-def _place(array: np.ndarray) -> Place:
-    return int(array.__array_interface__["data"][0]), array.strides
 
 
 class Structure:
@@ -81,8 +73,8 @@ class Structure:
     def _content(self, tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> str:
         head = (tensor.data_type, tuple(tensor.dims))
         array = weights.get(tensor.name)
-        if array is not None and _place(array) in self._shared:
-            return _digest("shared", head, _place(array))
+        if array is not None and place_of(array) in self._shared:
+            return _digest("shared", head, place_of(array))
         if array is None:
             array = onnx.numpy_helper.to_array(tensor)
         if array.dtype == object:

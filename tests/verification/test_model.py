@@ -189,6 +189,15 @@ def test_identical_files_are_equivalent_without_a_run() -> None:
     assert other.draws > 0
 
 
+def test_identical_weights_have_the_same_bits() -> None:
+    def notes(first: float, second: float) -> tuple[str, ...]:
+        models = (_with_weight(8, as_input=False, value=value) for value in (first, second))
+        return check_models(*models, families="full").notes
+
+    assert notes(float("nan"), float("nan")) == ("the files are identical",)
+    assert "the files are identical" not in notes(0.0, -0.0)
+
+
 # ---- values
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxfuse.verification.eval_model import EvalModel
-from onnxfuse.verification.structural import Place, Structure, shared_memory
+from onnxfuse.verification.eval_model import EvalModel, Place
+from onnxfuse.verification.structural import Structure, shared_memory
 from tests.gauntlet.runner import CASES
 from tests.verification.renamed import renamed
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ import pytest
 
 from onnxfuse.errors import OnnxfuseError
 from onnxfuse.verification import worker as worker_module
+from onnxfuse.verification.channel import Channel
 from onnxfuse.verification.evaluate import (
     EvaluationCrashError,
     EvaluationError,
@@ -344,3 +347,16 @@ def test_a_process_that_cannot_be_started_is_an_error_in_one_line(worker: Worker
         isolated(ADD)
     monkeypatch.undo()
     assert isolated(ADD).run(X)[0].tolist() == [-2, -4]
+
+
+def test_a_message_holds_nothing_that_does_something() -> None:
+    ours, its = (Channel(end) for end in socket.socketpair())
+    arrays = [np.array(["a", "b"], object), np.ones(2, ml_dtypes.bfloat16), np.float32(1), np.array(["a"]), 1j]
+    its.send(tuple(arrays))
+    assert [str(x) for x in ours.receive()[0]] == [str(x) for x in arrays]
+    for harmful in (os.system, ml_dtypes.finfo, np.load, subprocess.Popen):
+        its.send((harmful,))
+        with pytest.raises(pickle.UnpicklingError, match="has no place in a message"):
+            ours.receive()
+    ours.close()
+    its.close()
