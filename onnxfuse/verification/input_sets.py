@@ -15,7 +15,7 @@ from onnxfuse.verification.draws import Family, Feeds, draw, drawn_elements, pla
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import InputData, data_sets
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
-from onnxfuse.verification.model_constants import constants_of
+from onnxfuse.verification.model_constants import constants_of, integers_of
 
 if TYPE_CHECKING:
     from onnxfuse.verification.model import ModelCheck
@@ -233,7 +233,7 @@ class _Plan:
 
     def _far(self, first: Binding, free: Sequence[str]) -> Iterator[InputSet]:
         """One dim at a time beyond the model's own integers: there an end of a Slice or a bound of a Clip comes to bear."""
-        numbers = sorted({abs(c) for c in self.constants if isinstance(c, int) and FAR[0] <= abs(c) < FAR[1]})
+        numbers = sorted(abs(c) for c in integers_of(self.check.a.proto) if FAR[0] <= abs(c) < FAR[1])
         sizes = list(dict.fromkeys((numbers[-1] + 1, (numbers[-1] + numbers[0]) // 2))) if numbers else []
         for symbol, size in itertools.product(free[:MOST_FAR], sizes):
             binding = Binding({**first.sizes, symbol: size})

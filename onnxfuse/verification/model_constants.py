@@ -11,7 +11,7 @@ from onnxfuse.verification.roles import is_parameter
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["constants_of"]
+__all__ = ["constants_of", "integers_of"]
 
 MAGNITUDES: Final = 16
 """So many distinct magnitudes of floats, and of integers."""
@@ -59,6 +59,23 @@ def constants_of(model: onnx.ModelProto) -> tuple[float, ...]:
         elif math.isfinite(number) and number:
             floats.setdefault(abs(number), number)
     return (*list(floats.values())[:MAGNITUDES], *list(integers.values())[:MAGNITUDES])
+
+
+def integers_of(model: onnx.ModelProto) -> set[int]:
+    """Returns all small integers of a model, those too that say how an operator works: the ends of a Slice, pads."""
+    graphs = [*_graphs(model.graph.node, model.graph.initializer)]
+    for function in model.functions:
+        graphs += _graphs(function.node, ())
+    found: list[float] = []
+    for nodes, tensors in graphs:
+        for tensor in tensors:
+            found += _numbers(tensor, integers=True)
+        for node in nodes:
+            found += _attribute_numbers(node, integers=True)
+            for attribute in node.attribute:
+                if attribute.name in ("ends", "pads", "split", "starts"):
+                    found += attribute.ints[:TAKEN]
+    return {number for number in found if isinstance(number, int)}
 
 
 def _graphs(
