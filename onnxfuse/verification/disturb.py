@@ -9,9 +9,13 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
+import onnx
 
+from onnxfuse.verification.element_types import finfo
 from onnxfuse.verification.twin import Disturbance, Node, Value, is_float_type
-from onnxfuse.verification.twin_ops import KERNELS, UnsupportedError, batch_norm_scale, round_to
+from onnxfuse.verification.twin_kernel import UnsupportedError
+from onnxfuse.verification.twin_normalizations import batch_norm_scale
+from onnxfuse.verification.twin_ops import KERNELS, round_to
 
 __all__ = ["FloatFormat", "Inexact", "Marks", "Noise", "float_format"]
 
@@ -36,10 +40,7 @@ class FloatFormat:
 @cache
 def float_format(elem_type: int) -> FloatFormat:
     """The numbers of a float type, by onnx's number for it."""
-    import ml_dtypes
-    import onnx
-
-    info: Any = ml_dtypes.finfo(onnx.helper.tensor_dtype_to_np_dtype(elem_type))  # type: ignore[no-untyped-call]
+    info = finfo(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
     largest = float(info.max)
     extreme = 2.0**4 if largest < 1e5 else 2.0**256 if largest > 1e300 else 2.0**32
     return FloatFormat(float(info.eps) / 2, largest, float(info.smallest_subnormal), extreme)

@@ -59,7 +59,7 @@ def integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def finfo(dtype: np.dtype[Any]) -> Any:
-    """The limits of a floating-point or complex type: `max`, `smallest_subnormal`, `nmant`."""
+    """The limits of a floating-point or complex type: `max`, `smallest_subnormal`, `eps`, `nmant`."""
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 

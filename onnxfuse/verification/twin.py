@@ -18,7 +18,8 @@ import onnx
 from onnxfuse.analysis.ops import facts_of
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationTimeoutError
-from onnxfuse.verification.twin_ops import KERNELS, Kernel, UnsupportedError
+from onnxfuse.verification.twin_kernel import Kernel, UnsupportedError
+from onnxfuse.verification.twin_ops import KERNELS
 from onnxfuse.verification.twin_resize import resize
 
 __all__ = ["Disturbance", "Node", "Twin", "UnsupportedError", "Value", "is_float_type"]
