@@ -12,10 +12,12 @@ import numpy as np
 import onnx
 
 from onnxfuse.verification.element_types import finfo
-from onnxfuse.verification.twin import Disturbance, Node, Value, is_float_type
+from onnxfuse.verification.twin import Disturbance
+from onnxfuse.verification.twin_graph import Node
 from onnxfuse.verification.twin_kernel import UnsupportedError
 from onnxfuse.verification.twin_normalizations import batch_norm_scale
 from onnxfuse.verification.twin_ops import KERNELS, round_to
+from onnxfuse.verification.twin_values import Value, is_float_type
 
 __all__ = ["FloatFormat", "Inexact", "Marks", "Noise", "float_format"]
 

@@ -25,7 +25,8 @@ from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutErr
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import InputSet
 from onnxfuse.verification.leaves import Leaf, changed, class_of, largest, tensors_of
-from onnxfuse.verification.twin import Disturbance, Twin, UnsupportedError
+from onnxfuse.verification.twin import Disturbance, Twin
+from onnxfuse.verification.twin_kernel import UnsupportedError
 
 __all__ = ["Judgement", "RoundingRule", "Runs", "Tolerance"]
 

@@ -19,7 +19,8 @@ from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.disturb import Noise, float_format
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationTimeoutError
-from onnxfuse.verification.twin import Twin, UnsupportedError
+from onnxfuse.verification.twin import Twin
+from onnxfuse.verification.twin_kernel import UnsupportedError
 from tests.gauntlet.runner import CASES
 
 quick = settings(max_examples=40, deadline=None)
