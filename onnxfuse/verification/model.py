@@ -121,7 +121,9 @@ class _Tally:
         random: Whether random operators reach it.
         different: The answer, once it is known to differ.
         differing: Input sets on which bits differ and that are still to be judged.
-        judged: How many of them were.
+        judgements: What the rounding rule said of others.
+        rounded: Whether it differs within the user's own tolerance.
+        sizes: The largest differences over all normal input sets.
     """
 
     name: str
@@ -132,6 +134,7 @@ class _Tally:
     undecided: str | None = None
     differing: list[InputSet] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
+    rounded: bool = False
     sizes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -177,7 +180,7 @@ class _Tally:
             self.name,
             Status.EQUIVALENT,
             basis="tolerance" if self.tolerance else "rounding",
-            tolerance=f"{self.tolerance}; {text}" if self.tolerance else text,
+            tolerance=f"{self.tolerance}; where values overflow, by the rounding rule" if self.tolerance else text,
             **self.sizes,
             sigmas=sigmas,
             skipped=sum(judgement.skipped for judgement in self.judgements),
@@ -351,6 +354,7 @@ class ModelCheck:
             exceeded = not bool(tally.tolerance.within(x, y).all())
             if exceeded and inputs.normal:
                 tally.fail(f"{text}; that is not {tally.tolerance}", at=difference.at, draw=inputs.label)
+            tally.rounded |= not exceeded and bool(difference.max_abs)
             if not exceeded or inputs.normal:
                 return
         if all(tally.name not in facts.rounded for facts in self.pair.facts):
@@ -371,6 +375,7 @@ class ModelCheck:
             self._rule = RoundingRule(
                 self.a, self.b, self.pair.both, seed=self.seed, deadline=self.pair.deadline, tolerances=own
             )
+        self._rule.rounded |= {index for index, tally in enumerate(self.tallies) if tally.rounded}
         try:
             judgements = self._rule.decide(sets, self._normal)
         except CutError:

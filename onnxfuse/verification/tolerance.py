@@ -118,6 +118,7 @@ class RoundingRule:
         seed: Of the noise.
         deadline: Of `time.monotonic()`.
         tolerances: The user's own, by the number of the output: what is within them needs no rule.
+        rounded: Outputs that are known to be rounded otherwise, somewhere.
         notes: What a user should know of the twins.
     """
 
@@ -127,6 +128,7 @@ class RoundingRule:
     seed: int = 0
     deadline: float | None = None
     tolerances: Mapping[int, Tolerance] = field(default_factory=dict)
+    rounded: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -166,9 +168,10 @@ class RoundingRule:
         for judgement in judgements:
             if judgement.left_out > judgement.compared:
                 judgement.undecided = "most of it hangs on a threshold, where rounding decides between whole steps"
+        self.rounded |= {output for output, judgement in enumerate(judgements) if judgement.kept_differs}
         if not self._discrete:
-            for judgement in judgements:
-                if judgement.skipped_differs and not judgement.kept_differs:
+            for output, judgement in enumerate(judgements):
+                if judgement.skipped_differs and output not in self.rounded:
                     judgement.fail(
                         "nothing is rounded otherwise, but what overflows, or comes from NaN or infinity, differs",
                         (),
@@ -456,7 +459,7 @@ class RoundingRule:
             apart = np.abs(y - leaf.twin)
             limit_of = self._direct_limit(leaf.output)
             wrong = (apart > limit_of * unit) & kept
-            return _sentence(wrong, leaf, _excess(apart / unit, wrong, "it is from the exact result by", limit_of))
+            return _sentence(wrong, leaf, _excess(apart / unit, wrong, "it is off the exact result by", limit_of))
         return None
 
 

@@ -44,6 +44,24 @@ def test_a_tolerance_of_one_output() -> None:
         onnxfuse.verify(SCALED, NEAR, atol=-1.0)
 
 
+def test_a_tolerance_does_not_turn_rounding_into_a_difference() -> None:
+    weights = "<int64[1] axes = {-1}, float[4] g = {1, 2, 0.5, -1}, float[4] b = {0, 1, 2, 3}, float eps = {1e-5}>"
+    parts = (
+        "m = ReduceMean(x, axes) d = Sub(x, m) s = Mul(d, d) v = ReduceMean(s, axes) "
+        "w = Add(v, eps) r = Sqrt(w) q = Div(d, r) p = Mul(q, g) y = Add(p, b)"
+    )
+    unfused, fused = (
+        onnx.parser.parse_model(
+            f'<ir_version: 8, opset_import: ["" : 18]> g (float[N, 4] x) => (float[N, 4] y) {weights} {{ {body} }}'
+        )
+        for body in (parts, "y = LayerNormalization<epsilon = 1e-5>(x, g, b)")
+    )
+    for tolerance in (1e-3, 1e-5):
+        verdict = onnxfuse.verify(unfused, fused, rtol=tolerance, atol=tolerance)
+        assert verdict.equivalent, verdict.explain()
+        assert "times what rounding explains" not in verdict.explain()
+
+
 def test_tolerances_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
     for model, path in zip((SCALED, NEAR), paths, strict=True):
