@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
-import onnx
 
-from onnxfuse.verification.element_types import finfo
+from onnxfuse.verification.element_types import float_format
 from onnxfuse.verification.twin import Disturbance
 from onnxfuse.verification.twin_graph import Node
 from onnxfuse.verification.twin_kernel import UnsupportedError
@@ -19,33 +16,7 @@ from onnxfuse.verification.twin_normalizations import batch_norm_scale
 from onnxfuse.verification.twin_ops import KERNELS, round_to
 from onnxfuse.verification.twin_values import Value, is_float_type
 
-__all__ = ["FloatFormat", "Inexact", "Marks", "Noise", "float_format"]
-
-
-@dataclass(frozen=True)
-class FloatFormat:
-    """A float type in numbers.
-
-    Attributes:
-        u: The unit roundoff: half the distance from 1 to the next number.
-        largest: The largest finite number.
-        smallest: The smallest positive one.
-        extreme: Inputs beyond it are not what a network sees: results that hang on them are compared with care.
-    """
-
-    u: float
-    largest: float
-    smallest: float
-    extreme: float
-
-
-@cache
-def float_format(elem_type: int) -> FloatFormat:
-    """The numbers of a float type, by onnx's number for it."""
-    info = finfo(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
-    largest = float(info.max)
-    extreme = 2.0**4 if largest < 1e5 else 2.0**256 if largest > 1e300 else 2.0**32
-    return FloatFormat(float(info.eps) / 2, largest, float(info.smallest_subnormal), extreme)
+__all__ = ["Inexact", "Marks", "Noise"]
 
 
 class Noise(Disturbance):

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
 
-__all__ = ["exact_integers", "finfo", "integer_range", "is_bool", "is_float", "is_integer", "is_string", "numpy_dtype"]
+__all__ = [
+    "FloatFormat",
+    "exact_integers",
+    "finfo",
+    "float_format",
+    "format_of",
+    "integer_range",
+    "is_bool",
+    "is_float",
+    "is_integer",
+    "is_string",
+    "numpy_dtype",
+]
 
 STRING: Final = 8
 
@@ -72,3 +86,37 @@ def exact_integers(dtype: np.dtype[Any]) -> int:
     if is_integer(dtype):
         return min(integer_range(dtype)[1] + 1, 1 << 62)
     return 1 << (int(finfo(dtype).nmant) + 1)
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A float type in numbers.
+
+    Attributes:
+        u: The unit roundoff: half the distance from 1 to the next number.
+        largest: The largest finite number.
+        smallest: The smallest positive one.
+        extreme: Inputs beyond it are not what a network sees: results that hang on them are compared with care.
+    """
+
+    u: float
+    largest: float
+    smallest: float
+    extreme: float
+
+
+@cache
+def format_of(dtype: np.dtype[Any]) -> FloatFormat:
+    """The numbers of a real floating-point type."""
+    info = finfo(dtype)
+    largest = float(info.max)
+    extreme = 2.0**4 if largest < 1e5 else 2.0**256 if largest > 1e300 else 2.0**32
+    return FloatFormat(float(info.eps) / 2, largest, float(info.smallest_subnormal), extreme)
+
+
+@cache
+def float_format(elem_type: int) -> FloatFormat:
+    """The same, by onnx's number for the type."""
+    import onnx
+
+    return format_of(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)))

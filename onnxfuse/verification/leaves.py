@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.disturb import FloatFormat, float_format
+from onnxfuse.verification.element_types import FloatFormat, format_of
 
 __all__ = ["Leaf", "changed", "class_of", "largest", "tensors_of"]
 
@@ -44,9 +44,7 @@ class Leaf:
     @cached_property
     def limits(self) -> FloatFormat:
         """The numbers of its float type."""
-        import onnx
-
-        return float_format(int(onnx.helper.np_dtype_to_tensor_dtype(self.before.dtype)))
+        return format_of(self.before.dtype)
 
     @property
     def unit(self) -> np.ndarray:

@@ -19,9 +19,10 @@ from onnxfuse.verification.input_data import InputData
 from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import InputError
 from onnxfuse.verification.interface import compare_interface
+from onnxfuse.verification.judgement import Judgement, Tolerance
 from onnxfuse.verification.pair import Pair, SecondFailsError
 from onnxfuse.verification.structural import Structure, shared_memory
-from onnxfuse.verification.tolerance import TWIN_LIMIT, Judgement, RoundingRule, Tolerance
+from onnxfuse.verification.tolerance import TWIN_LIMIT, RoundingRule
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
 
 __all__ = ["EvalModel", "Tolerance", "check_models"]

@@ -10,7 +10,6 @@ u the unit roundoff, eta the smallest positive number and r the twin's result.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +18,18 @@ from typing import Any, Final
 import numpy as np
 
 from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.disturb import Inexact, Marks, Noise, float_format
+from onnxfuse.verification.disturb import Inexact, Marks, Noise
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
+from onnxfuse.verification.fed_values import beyond_root, has_extreme, has_nonfinite, jittered, without_nonfinite
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import InputSet
+from onnxfuse.verification.judgement import Judgement, Tolerance, excess, in_words
 from onnxfuse.verification.leaves import Leaf, changed, class_of, largest, tensors_of
 from onnxfuse.verification.twin import Disturbance, Twin
 from onnxfuse.verification.twin_kernel import UnsupportedError
 
-__all__ = ["Judgement", "RoundingRule", "Runs", "Tolerance"]
+__all__ = ["RoundingRule", "Runs"]
 
 NOISE_RUNS: Final = 10
 STRONG_RUNS: Final = 4
@@ -46,65 +47,6 @@ PATIENCE_S: Final = 120.0
 
 Runs = Callable[[Mapping[str, Any]], tuple[list[Any], list[Any]]]
 """Runs both models on one set of inputs; raises `EvaluationError`."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """A user's own tolerance: |a - b| <= atol + rtol |a|, NaN and infinities at the same positions.
-
-    On normal draws and the user's own data it decides alone. On the others, where values overflow, what exceeds it is
-    left to the rounding rule.
-    """
-
-    rtol: float = 0.0
-    atol: float = 0.0
-
-    def __str__(self) -> str:
-        return f"within rtol {self.rtol:g} and atol {self.atol:g}, as asked for"
-
-    def within(self, a: Any, b: Any) -> np.ndarray:
-        """Where two float arrays of one shape differ by no more."""
-        x, y = (np.asarray(value) for value in (a, b))
-        wide = np.complex128 if x.dtype.kind == "c" else np.float64
-        with np.errstate(all="ignore"):
-            return np.isclose(y.astype(wide), x.astype(wide), rtol=self.rtol, atol=self.atol, equal_nan=True)
-
-
-@dataclass
-class Judgement:
-    """What the rule says of one output.
-
-    Attributes:
-        why: What cannot be rounding, as a sentence; None where all may be.
-        at: The position of that.
-        draw: The input set of that.
-        sigmas: The largest difference between the twins, in units of sigma + tiny; the limit is 8. Where the first
-            model has no twin, of the results, in units of its spread under jitter.
-        skipped: Positions that were not compared: they hang on values that a type cannot hold, or on a threshold.
-        inaccurate: Where the second model is less accurate than the first, outside of normal draws; None: nowhere.
-        undecided: Why nothing can be said; None where something is.
-        kept_differs: Whether anything differs where it is compared.
-        skipped_differs: An input set on which what overflows differs.
-        compared: Positions of normal draws that were compared.
-        left_out: Those that were not.
-    """
-
-    why: str | None = None
-    at: tuple[int, ...] | None = None
-    draw: str | None = None
-    sigmas: float = 0.0
-    skipped: int = 0
-    inaccurate: str | None = None
-    undecided: str | None = None
-    kept_differs: bool = False
-    skipped_differs: str | None = None
-    compared: int = 0
-    left_out: int = 0
-
-    def fail(self, why: str, at: tuple[int, ...], draw: str) -> None:
-        """Keeps the first difference that is no rounding."""
-        if self.why is None:
-            self.why, self.at, self.draw = why, at, draw
 
 
 @dataclass
@@ -313,7 +255,7 @@ class RoundingRule:
         for number in range(JITTER_RUNS):
             rng = np.random.default_rng([self.seed, 3, number])
             try:
-                results = tensors_of(self.run({name: _jittered(fed, rng) for name, fed in feeds.items()})[0])
+                results = tensors_of(self.run(jittered(feeds, rng))[0])
             except EvaluationTimeoutError:
                 raise
             except EvaluationError:
@@ -330,7 +272,7 @@ class RoundingRule:
     def _tainted(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf], *, normal: bool) -> list[np.ndarray]:
         """The positions that hang on extreme or non-finite inputs, and on what is out of range on the way."""
         tainted = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
-        if not any(_extreme(fed) for fed in feeds.values()):
+        if not has_extreme(feeds):
             return tainted
         for which in (0,) if normal else (0, 1):
             base = [leaf.twin_after if which else leaf.twin for leaf in leaves]
@@ -355,11 +297,11 @@ class RoundingRule:
     def _changed_at_run_time(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> list[np.ndarray]:
         """What changes in the runtime when non-finite inputs are replaced: a kernel may multiply 0 by infinity."""
         hanging = [np.zeros(leaf.before.shape, bool) for leaf in leaves]
-        if not any(_nonfinite(fed) for fed in feeds.values()):
+        if not has_nonfinite(feeds):
             return hanging
         rng = np.random.default_rng([self.seed, 5])
         try:
-            before, after = self.run({name: _finite(fed, rng) for name, fed in feeds.items()})
+            before, after = self.run(without_nonfinite(feeds, rng))
         except EvaluationTimeoutError:
             raise
         except EvaluationError:
@@ -381,8 +323,8 @@ class RoundingRule:
             for judgement in judgements:
                 judgement.undecided = f"a second run on {inputs.label} failed: {error}"
             return
-        wild = any(_extreme(fed) for fed in feeds.values())
-        if self._twins[0] is None and any(_beyond_root(fed) for fed in feeds.values()):
+        wild = has_extreme(feeds)
+        if self._twins[0] is None and beyond_root(feeds):
             for leaf in leaves:
                 judgements[leaf.output].skipped += leaf.before.size
             return
@@ -430,13 +372,13 @@ class RoundingRule:
         skipped = np.zeros(leaf.before.shape, bool) if tainted is None else tainted
         if not is_float(leaf.before.dtype):
             wrong = changed(leaf.before, leaf.after) & ~skipped & ~leaf.hanging
-            return _sentence(wrong, leaf, "rounding does not change these values")
+            return in_words(wrong, leaf, "rounding does not change these values")
         x, y = leaf.before.astype(np.float64), leaf.after.astype(np.float64)
         own = self.tolerances.get(leaf.output)
         if own is not None:
             skipped = skipped | own.within(leaf.before, leaf.after)
         classes = (class_of(x) != class_of(y)) & ~skipped & ~leaf.class_hanging
-        found = _sentence(classes, leaf, "NaN and infinities must be at the same positions")
+        found = in_words(classes, leaf, "NaN and infinities must be at the same positions")
         if found is not None:
             return found
         kept = ~skipped & ~leaf.hanging & np.isfinite(x) & np.isfinite(y)
@@ -446,20 +388,20 @@ class RoundingRule:
                 + 16 * leaf.limits.u * np.abs(x)
                 + 4 * leaf.limits.smallest
             )
-            return _sentence((np.abs(y - x) > limit) & kept, leaf, "more than 8 times the spread under jitter")
+            return in_words((np.abs(y - x) > limit) & kept, leaf, "more than 8 times the spread under jitter")
         unit = leaf.unit
         if leaf.twin_after is not None:
             limit_of = max(TWIN_LIMIT, 4 * self._rho.get(leaf.output, 0.0)) if leaf.before.itemsize == 8 else TWIN_LIMIT
             apart = np.abs(leaf.twin_after - leaf.twin)
             wrong = ((apart > limit_of * unit) | (class_of(leaf.twin_after) != class_of(leaf.twin))) & kept
-            found = _sentence(wrong, leaf, _excess(apart / unit, wrong, "the exact results are apart by", limit_of))
+            found = in_words(wrong, leaf, excess(apart / unit, wrong, "the exact results are apart by", limit_of))
             if found is not None:
                 return found
         if inputs.normal or leaf.twin_after is None:
             apart = np.abs(y - leaf.twin)
             limit_of = self._direct_limit(leaf.output)
             wrong = (apart > limit_of * unit) & kept
-            return _sentence(wrong, leaf, _excess(apart / unit, wrong, "it is off the exact result by", limit_of))
+            return in_words(wrong, leaf, excess(apart / unit, wrong, "it is off the exact result by", limit_of))
         return None
 
 
@@ -471,72 +413,3 @@ def _round_robin(sets: Sequence[InputSet]) -> Iterator[InputSet]:
         for rows in families.values():
             if row < len(rows):
                 yield rows[row]
-
-
-def _sentence(wrong: np.ndarray, leaf: Leaf, why: str) -> tuple[str, tuple[int, ...]] | None:
-    if not wrong.any():
-        return None
-    at = tuple(int(index) for index in np.argwhere(wrong)[0])
-    count = int(np.count_nonzero(wrong))
-    values = f"{leaf.before[at]!s} and {leaf.after[at]!s} at {at}"
-    return f"{count} of {wrong.size} {leaf.before.dtype} values differ, {values}: {why}", at
-
-
-def _excess(ratios: np.ndarray, wrong: np.ndarray, what: str, limit: float) -> str:
-    if not wrong.any():
-        return ""
-    most = float(np.nan_to_num(ratios[wrong], nan=math.inf).max())
-    return f"{what} {most:.3g} times what rounding explains, and the limit is {limit:.3g}"
-
-
-def _floats(fed: Any) -> Iterator[np.ndarray]:
-    for array in tensors_of([fed]):
-        if is_float(array.dtype) and array.dtype.kind != "c":
-            yield array
-
-
-def _extreme(fed: Any) -> bool:
-    import onnx
-
-    for array in _floats(fed):
-        limit = float_format(int(onnx.helper.np_dtype_to_tensor_dtype(array.dtype))).extreme
-        with np.errstate(all="ignore"):
-            if not bool((np.abs(array.astype(np.float64)) <= limit).all()):
-                return True
-    return False
-
-
-def _nonfinite(fed: Any) -> bool:
-    return any(not bool(np.isfinite(array.astype(np.float64)).all()) for array in _floats(fed))
-
-
-def _beyond_root(fed: Any) -> bool:
-    import onnx
-
-    for array in _floats(fed):
-        largest = float_format(int(onnx.helper.np_dtype_to_tensor_dtype(array.dtype))).largest
-        if not bool((np.abs(array.astype(np.float64)) <= math.sqrt(largest)).all()):
-            return True
-    return False
-
-
-def _finite(fed: Any, rng: np.random.Generator) -> Any:
-    """The same inputs, what is not finite in them replaced."""
-    if isinstance(fed, list):
-        return [_finite(item, rng) for item in fed]
-    if fed is None or not is_float(fed.dtype) or fed.dtype.kind == "c":
-        return fed
-    wide = fed.astype(np.float64)
-    return np.where(np.isfinite(wide), wide, rng.standard_normal(wide.shape)).astype(fed.dtype)
-
-
-def _jittered(fed: Any, rng: np.random.Generator) -> Any:
-    import onnx
-
-    if isinstance(fed, list):
-        return [_jittered(item, rng) for item in fed]
-    if fed is None or not is_float(fed.dtype) or fed.dtype.kind == "c":
-        return fed
-    u = float_format(int(onnx.helper.np_dtype_to_tensor_dtype(fed.dtype))).u
-    with np.errstate(all="ignore"):
-        return (fed.astype(np.float64) * (1 + 2 * u * rng.standard_normal(fed.shape))).astype(fed.dtype)

@@ -16,7 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.disturb import Noise, float_format
+from onnxfuse.verification.disturb import Noise
+from onnxfuse.verification.element_types import format_of
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationTimeoutError
 from onnxfuse.verification.twin import Twin
@@ -80,7 +81,7 @@ def off(got: Any, wanted: Any) -> float:
         finite = np.isfinite(wide)
         if not np.array_equal(np.where(finite, 0, wide), np.where(np.isfinite(x), 0, x), equal_nan=True):
             return float("inf")
-        u = float_format(int(onnx.helper.np_dtype_to_tensor_dtype(y.dtype))).u
+        u = format_of(y.dtype).u
         scale = np.abs(wide[finite]).max(initial=1e-6)
         worst = max(worst, float(np.abs(x[finite] - wide[finite]).max(initial=0.0) / (u * scale)))
     return worst
