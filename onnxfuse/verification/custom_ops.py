@@ -18,6 +18,7 @@ from typing import Final
 import onnx
 
 from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.structural import is_random_op
 
 __all__ = ["Cut", "cut"]
 
@@ -50,8 +51,8 @@ class Cut:
     unpaired: tuple[str, ...] = ()
 
 
-def cut(a: EvalModel, b: EvalModel) -> Cut | str:
-    """Cuts custom operators out of two models.
+def cut(a: EvalModel, b: EvalModel, *, random: bool = False) -> Cut | str:
+    """Cuts custom operators out of two models, and those that draw random numbers if that is asked for.
 
     A node of the main graph is cut if its operator is custom, or if one in its bodies or in the local function that it
     calls is.
@@ -59,11 +60,12 @@ def cut(a: EvalModel, b: EvalModel) -> Cut | str:
     Args:
         a: The first model; not changed.
         b: The second; not changed.
+        random: Whether random operators are cut too: then both models are given the same numbers.
 
     Returns:
         The models to compare, or a sentence that says why that cannot be: the type of a result is not declared.
     """
-    sides = (_Side(a.proto), _Side(b.proto))
+    sides = (_Side(a.proto, random=random), _Side(b.proto, random=random))
     if not any(side.custom for side in sides):
         return Cut(a, b)
     edits = tuple(_Edit(side) for side in sides)
@@ -106,19 +108,20 @@ def cut(a: EvalModel, b: EvalModel) -> Cut | str:
 class _Side:
     """One of the models, with what is known of its nodes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, random: bool = False) -> None:
         self.model = model
+        self._random = random
         self._functions = {(function.domain, function.name): function for function in model.functions}
         self._custom_functions: dict[tuple[str, str], bool] = {}
         self.custom = [node for node in model.graph.node if self.is_custom(node)]
 
     def is_custom(self, node: onnx.NodeProto) -> bool:
-        """Whether a node needs an operator that no runtime knows."""
+        """Whether a node needs an operator that no runtime knows, or one that is to be cut because it is random."""
         if any(self.is_custom(inner) for body in _bodies(node) for inner in body.node):
             return True
         key = (node.domain, node.op_type)
         if key not in self._functions:
-            return node.domain not in _KNOWN
+            return node.domain not in _KNOWN or (self._random and is_random_op(node))
         if key not in self._custom_functions:
             self._custom_functions[key] = False  # a function that calls itself is no reason to go round for ever
             self._custom_functions[key] = any(self.is_custom(inner) for inner in self._functions[key].node)
@@ -149,8 +152,11 @@ class _Side:
 
     @cached_property
     def declared(self) -> Mapping[str, onnx.TypeProto]:
-        """The declared types."""
+        """The declared types; with random operators those too that follow from the inputs' types."""
         graph = self.model.graph
+        if self._random:
+            # A random operator says of which type and shape its result is, or takes them from its input.
+            graph = _inferred(self.model).graph
         return {value.name: value.type for value in (*graph.value_info, *graph.output) if value.HasField("type")}
 
     @cached_property
@@ -242,7 +248,8 @@ def _first_output(node: onnx.NodeProto) -> str:
 
 def _label(node: onnx.NodeProto, taken: set[str]) -> str:
     """A name for a cut node that no other has."""
-    base = f"custom op {node.name or f'{node.domain}::{node.op_type}'.lstrip(':')}"
+    kind = "random op" if is_random_op(node) else "custom op"
+    base = f"{kind} {node.name or f'{node.domain}::{node.op_type}'.lstrip(':')}"
     label, count = base, 1
     while label in taken:
         count += 1
@@ -264,6 +271,13 @@ def _declared(sides: Sequence[_Side], pair: _Pair, ordinal: int) -> onnx.TypePro
         if declared is not None and (not declared.HasField("tensor_type") or declared.tensor_type.HasField("shape")):
             return declared
     return f"the model does not say of which type and shape {name} is" if used else None
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except onnx.shape_inference.InferenceError:
+        return model  # what is declared has to do
 
 
 def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

@@ -106,7 +106,8 @@ def sets_of(
         plan = _Plan(check, specs, dims, seed, ("normal",), ())
         binding = plan.first(())
         return [*plan.sets(plan.required, binding, {"normal": 1})]
-    return _Plan(check, specs, dims, seed, chosen, constants_of(check.a.proto)).full()
+    constants = dict.fromkeys((*constants_of(check.a.proto), *constants_of(check.b.proto)))
+    return _Plan(check, specs, dims, seed, chosen, tuple(constants)).full()
 
 
 def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
@@ -233,7 +234,8 @@ class _Plan:
 
     def _far(self, first: Binding, free: Sequence[str]) -> Iterator[InputSet]:
         """One dim at a time beyond the model's own integers: there an end of a Slice or a bound of a Clip comes to bear."""
-        numbers = sorted(abs(c) for c in integers_of(self.check.a.proto) if FAR[0] <= abs(c) < FAR[1])
+        integers = integers_of(self.check.a.proto) | integers_of(self.check.b.proto)
+        numbers = sorted(abs(c) for c in integers if FAR[0] <= abs(c) < FAR[1])
         sizes = list(dict.fromkeys((numbers[-1] + 1, (numbers[-1] + numbers[0]) // 2))) if numbers else []
         for symbol, size in itertools.product(free[:MOST_FAR], sizes):
             binding = Binding({**first.sizes, symbol: size})

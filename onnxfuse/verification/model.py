@@ -15,6 +15,7 @@ from onnxfuse.verification.custom_ops import cut
 from onnxfuse.verification.divergence import layers
 from onnxfuse.verification.eval_model import EvalModel, identical, invalid, without_data
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
+from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_data import InputData
 from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import InputError
@@ -97,8 +98,10 @@ def check_models(
         outputs = tuple(OutputVerdict(name, Status.DIFFERENT, why) for name in names)
         return Verdict(Status.DIFFERENT, outputs, (why,), tuple(notes), seconds=time.monotonic() - started)
     given = a.proto
+    drawn: frozenset[str] = frozenset()
     if custom_op_library is None and data is None:
         a, b = _without_custom_ops(a, b, notes)
+        a, b, drawn = _without_random_ops(a, b, notes)
     pair = Pair(a, b, memory_limit, budget_s, notes, started, custom_op_library)
     check = ModelCheck(pair, families == "full", tolerances or {}, seed, progress)
     try:
@@ -108,7 +111,15 @@ def check_models(
         check.stopped = str(stop)
     verdict = check.verdict()
     # Inputs that stand for what custom operators give are none that anyone could feed.
-    return verdict if pair.a.proto is given else replace(verdict, inputs=None)
+    if pair.a.proto is given:
+        return verdict
+    outputs = tuple(
+        replace(output, basis="random") if output.name in drawn and output.basis else output
+        for output in verdict.outputs
+        # What a left-out operator reads is worth a line where it differs.
+        if output.name in names or output.status is not Status.EQUIVALENT
+    )
+    return replace(verdict, inputs=None, outputs=outputs)
 
 
 @dataclass
@@ -445,6 +456,27 @@ def _without_custom_ops(a: EvalModel, b: EvalModel, notes: list[str]) -> tuple[E
         return a, b
     notes += parts.notes
     return parts.a, parts.b
+
+
+def _without_random_ops(a: EvalModel, b: EvalModel, notes: list[str]) -> tuple[EvalModel, EvalModel, frozenset[str]]:
+    """The models with the same numbers fed in place of random operators, and the outputs that depend on these.
+
+    As they are, where there are none, where they are not the same in both, or where that cannot be done.
+    """
+    names = [value.name for value in a.proto.graph.output]
+    random = frozenset(GraphFacts(a.proto).random | GraphFacts(b.proto).random).intersection(names)
+    if not random:
+        return a, b, frozenset()
+    shared = shared_memory(a, b)
+    one, other = Structure(a, shared), Structure(b, shared)
+    if any(one.random_of(name) != other.random_of(name) for name in names):
+        return a, b, frozenset()
+    parts = cut(a, b, random=True)
+    if isinstance(parts, str) or parts.unpaired:
+        notes.append("random operators are compared by what they are, and not by what is made of their numbers")
+        return a, b, frozenset()
+    notes += parts.notes
+    return parts.a, parts.b, random
 
 
 def _check_tolerances(tolerances: Mapping[str | None, Tolerance], names: Sequence[str]) -> None:

@@ -17,11 +17,16 @@ import onnx
 
 from onnxfuse.verification.eval_model import EvalModel, Place, place_of
 
-__all__ = ["Structure", "shared_memory"]
+__all__ = ["Structure", "is_random_op", "shared_memory"]
 
 _RANDOM: Final = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 )
+
+
+def is_random_op(node: onnx.NodeProto) -> bool:
+    """Whether a node draws random numbers by its operator alone: Dropout is not among them."""
+    return node.domain in ("", "ai.onnx") and node.op_type in _RANDOM
 
 
 def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[Place]:

@@ -68,7 +68,7 @@ class OutputVerdict:
         words = {
             "structure": "computed identically",
             "bits": "all bits equal",
-            "random": "the same random operators, and it varies as before",
+            "random": "the same random operators",
         }
         if self.basis in words:
             return words[self.basis]
