@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -157,7 +157,13 @@ class _Side:
         if self._random:
             # A random operator says of which type and shape its result is, or takes them from its input.
             graph = _inferred(self.model).graph
-        return {value.name: value.type for value in (*graph.value_info, *graph.output) if value.HasField("type")}
+        symbols = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
+        return {
+            value.name: value.type
+            for value in (*graph.value_info, *graph.output)
+            # A size that no input has would be drawn at will, and fit nothing.
+            if value.HasField("type") and not (self._random and _has_other_dims(value.type, symbols - {""}))
+        }
 
     @cached_property
     def used(self) -> set[str]:
@@ -271,6 +277,11 @@ def _declared(sides: Sequence[_Side], pair: _Pair, ordinal: int) -> onnx.TypePro
         if declared is not None and (not declared.HasField("tensor_type") or declared.tensor_type.HasField("shape")):
             return declared
     return f"the model does not say of which type and shape {name} is" if used else None
+
+
+def _has_other_dims(declared: onnx.TypeProto, symbols: Collection[str]) -> bool:
+    dims = declared.tensor_type.shape.dim
+    return any(not dim.HasField("dim_value") and dim.dim_param not in symbols for dim in dims)
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

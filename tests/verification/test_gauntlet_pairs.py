@@ -30,4 +30,4 @@ def test_a_model_is_proven_to_compute_what_its_copy_computes(case: Case) -> None
     assert verdict.equivalent, verdict.explain()
     bases = {output.basis for output in verdict.outputs}
     assert bases <= {"structure", "random", *(["bits"] if case.name == RUN else [])}
-    assert (verdict.draws > 0) == (bases != {"structure"})
+    assert verdict.draws > 0 or "bits" not in bases
