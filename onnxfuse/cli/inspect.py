@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe(opened: Opened, path: Path) -> dict[str, Any]:
     from onnxfuse.model_io.files import external_tensors
-    from onnxfuse.pipeline.manager import facts_of
+    from onnxfuse.report.facts import facts_of
 
     source = opened.source
     assert source is not None  # noqa: S101 - the command line reads files

@@ -80,7 +80,7 @@ def of_verdict(arguments: argparse.Namespace, opened: Opened, pipeline: Pipeline
         UsageError: It cannot be written.
     """
     from onnxfuse.pipeline.bisect import Answer, bisect, verify_judge
-    from onnxfuse.pipeline.manager import evaluable_before, evaluable_of
+    from onnxfuse.pipeline.evaluable import evaluable_before, evaluable_of
     from onnxfuse.pipeline.reproduce import difference_of
     from onnxfuse.verification.reproducer import Difference, first_difference
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onnxfuse.errors import PassError, UsageError, VerificationError
 from onnxfuse.model_io import ModelLike, Opened, open_model
 from onnxfuse.pipeline.base import Pass, RewritePass
+from onnxfuse.pipeline.evaluable import evaluable_before, evaluable_of
 from onnxfuse.pipeline.pipeline import Pipeline, PipelineLike, Repeat
-from onnxfuse.report.records import ModelFacts, PassReport, Report
+from onnxfuse.report.facts import facts_of, facts_of_ir
+from onnxfuse.report.records import PassReport, Report
 from onnxfuse.verification.verdict import Status, Verdict
 
 if TYPE_CHECKING:
-    import onnx
-    import onnx_ir as ir
-
     from onnxfuse.rewriting.engine import Admit, Names
-    from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.input_data import InputData
     from onnxfuse.verification.model import Tolerance
     from onnxfuse.verification.region import RegionVerifier
@@ -399,66 +395,6 @@ def _tolerances(
                 raise UsageError(f"{key}={number!r}: a number from 0 on is expected")
             given.setdefault(output, {})[key] = number
     return {output: Tolerance(**numbers) for output, numbers in given.items()}
-
-
-def evaluable_before(opened: Opened) -> EvalModel:
-    """Returns the model as it came, for a runtime."""
-    if opened.source is None:
-        return evaluable_of(opened.given, opened)
-    from onnxfuse.model_io.emit import evaluable
-    from onnxfuse.model_io.emitted import emit_source
-    from onnxfuse.verification.eval_model import EvalModel
-
-    return EvalModel(*evaluable(emit_source(opened.source), _folder(opened.path)))
-
-
-def evaluable_of(model: ir.Model, opened: Opened) -> EvalModel:
-    """Returns an `onnx_ir.Model` for a runtime."""
-    from onnxfuse.model_io.emit import emit, evaluable
-    from onnxfuse.model_io.origin import graph_origin
-    from onnxfuse.verification.eval_model import EvalModel
-
-    origin = graph_origin(model.graph)
-    path = opened.path or (origin.source.path if origin is not None and origin.source is not None else None)
-    return EvalModel(*evaluable(emit(model), _folder(path)))
-
-
-def _folder(path: Path | None) -> Path | None:
-    return path.parent if path is not None else None
-
-
-def facts_of(opened: Opened) -> ModelFacts:
-    """Counts the nodes of a model as it came."""
-    if opened.source is None:
-        return facts_of_ir(opened.given)
-    ops: Counter[str] = Counter()
-    proto = opened.source.proto
-    stack: list[Iterable[onnx.NodeProto]] = [proto.graph.node, *(function.node for function in proto.functions)]
-    while stack:
-        for node in stack.pop():
-            ops[_op_name(node.domain, node.op_type)] += 1
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    stack.append(attribute.g.node)
-                stack.extend(graph.node for graph in attribute.graphs)
-    return ModelFacts(ops.total(), dict(sorted(ops.items())))
-
-
-def facts_of_ir(model: ir.Model) -> ModelFacts:
-    """Counts the nodes of an `onnx_ir.Model`."""
-    from onnxfuse.model_io.origin import subgraphs
-
-    ops: Counter[str] = Counter()
-    stack = [model.graph, *(function.graph for function in model.functions.values())]
-    while stack:
-        for node in stack.pop():
-            ops[_op_name(node.domain, node.op_type)] += 1
-            stack.extend(subgraphs(node))
-    return ModelFacts(ops.total(), dict(sorted(ops.items())))
-
-
-def _op_name(domain: str, op_type: str) -> str:
-    return op_type if domain in ("", "ai.onnx") else f"{domain}::{op_type}"
 
 
 def _version() -> str:

@@ -11,7 +11,8 @@ import onnx
 from onnxfuse.model_io import ModelLike, open_model
 from onnxfuse.pipeline.base import Numerics, Pass
 from onnxfuse.pipeline.bisect import Bisection
-from onnxfuse.pipeline.manager import PassManager, VerifyLevel, evaluable_before, evaluable_of
+from onnxfuse.pipeline.evaluable import evaluable_before, evaluable_of
+from onnxfuse.pipeline.manager import PassManager, VerifyLevel
 from onnxfuse.pipeline.pipeline import Pipeline
 from onnxfuse.report.json import applied_dict
 from onnxfuse.report.records import PassReport

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxfuse.pipeline.manager import facts_of
+from onnxfuse.report.facts import facts_of
 from onnxfuse.report.text import one_line
 
 if TYPE_CHECKING:

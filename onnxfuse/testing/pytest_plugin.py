@@ -64,7 +64,7 @@ def _failures(error: BaseException | None) -> Iterator[NotEquivalentError]:
 def _written(folder: Path, error: NotEquivalentError) -> str:
     from onnxfuse.errors import OnnxfuseError
     from onnxfuse.model_io import open_model
-    from onnxfuse.pipeline.manager import evaluable_before
+    from onnxfuse.pipeline.evaluable import evaluable_before
     from onnxfuse.verification.reproducer import write_difference
 
     try:
