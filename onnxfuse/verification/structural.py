@@ -80,10 +80,12 @@ class Structure:
         array = weights.get(tensor.name)
         if array is not None and place_of(array) in self._shared:
             return _digest("shared", head, place_of(array))
+        if 0 in tensor.dims:
+            return _digest("constant", head)  # whatever its other dims claim
+        if tensor.data_type == onnx.TensorProto.STRING:
+            return _digest("constant", head, list(tensor.string_data))  # bytes, which need be no text
         if array is None:
             array = onnx.numpy_helper.to_array(tensor)
-        if array.dtype == object:
-            return _digest("constant", head, array.ravel().tolist())
         contiguous = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return _digest("constant", head, hashlib.blake2b(contiguous.data, digest_size=16).hexdigest())
 

@@ -120,7 +120,10 @@ class _Preparation:
                 raise UnsupportedError("sparse initializers")
             for tensor in graph.initializer:
                 array = self._weights.get(tensor.name)
-                data = onnx.numpy_helper.to_array(tensor) if array is None else array
+                try:
+                    data = onnx.numpy_helper.to_array(tensor) if array is None else array
+                except ValueError as error:  # strings that are no text, or an empty tensor with a dim beyond all memory
+                    raise UnsupportedError(f"initializer {tensor.name} has no numpy array: {error}") from error
                 constants[tensor.name] = Value(data, tensor.data_type)
         else:
             inputs, outputs = list(graph.input), list(graph.output)

@@ -59,7 +59,7 @@ def test_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
     monkeypatch.chdir(tmp_path)
     Path("build").mkdir()
     onnx.save(fill(onnx.load(STRIPPED)), "build/nasnetlarge.onnx")
-    (command,) = [line for line in commands_of(ROOT / "README.md") if "apply" in line]
+    (command,) = [line for line in commands_of(ROOT / "README.md") if "apply" in line and "nasnetlarge" in line]
     assert main([*command.split()[1:], "--json"]) == 0
     out, err = capfd.readouterr()
 

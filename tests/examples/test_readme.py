@@ -74,7 +74,7 @@ def test_verify(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del model
     assert main(["apply", "model.onnx", "-o", "out.onnx"]) == 0
     assert main(["verify", "model.onnx", "out.onnx"]) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "  y: equivalent"
+    assert capsys.readouterr().err.splitlines()[-1] == "  y: equivalent (all bits equal)"
 
 
 def test_bisect(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
