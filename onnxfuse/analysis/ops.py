@@ -16,7 +16,16 @@ import onnx_ir as ir
 
 from onnxfuse.analysis.constants import small_array, stored_tensor
 
-__all__ = ["FACTS", "OpFacts", "facts_of", "is_deterministic", "is_deterministic_node", "is_index_only", "is_pure"]
+__all__ = [
+    "FACTS",
+    "RANDOM",
+    "OpFacts",
+    "facts_of",
+    "is_deterministic",
+    "is_deterministic_node",
+    "is_index_only",
+    "is_pure",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +61,15 @@ class OpFacts:
         return self.index_only and (self.data is None or index in self.data)
 
 
+RANDOM: Final = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+)
+"""The operators that always draw random numbers."""
+
+
 def _table() -> dict[str, OpFacts]:
     groups: tuple[tuple[OpFacts, str], ...] = (
-        (
-            OpFacts(deterministic=False),
-            "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli",
-        ),
+        (OpFacts(deterministic=False), " ".join(RANDOM)),
         # ScatterND and ScatterElements are no movement: by attribute they add and multiply, and repeated indices race.
         (
             OpFacts(index_only=True, data=(0,)),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from onnxfuse.analysis.ops import RANDOM, facts_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -16,7 +18,6 @@ def _ops(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_RANDOM: Final = _ops("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli")
 # Each gives the same bits however it is computed. Max, Min and Relu are not here: which zero or NaN they give is up to
 # the kernel. What only moves data or compares is in the table of `onnxfuse.analysis.ops`.
 _EXACT: Final = _ops(
@@ -100,15 +101,13 @@ class GraphFacts:
         if node.domain not in ("", "ai.onnx"):
             return False
         if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
-            return node.op_type in _RANDOM
+            return node.op_type in RANDOM
         import onnx
 
         modes = [init for init in self._model.graph.initializer if init.name == node.input[2]]
         return not modes or bool(onnx.numpy_helper.to_array(modes[0]).any())
 
     def _is_exact(self, node: onnx.NodeProto) -> bool:
-        from onnxfuse.analysis.ops import facts_of
-
         return all(
             inner.domain in ("", "ai.onnx")
             and (

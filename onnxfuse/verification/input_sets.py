@@ -18,7 +18,7 @@ from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLarg
 from onnxfuse.verification.model_constants import constants_of, integers_of
 
 if TYPE_CHECKING:
-    from onnxfuse.verification.model import ModelCheck
+    from onnxfuse.verification.model_check import ModelCheck
 
 __all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "StopError", "sets_of"]
 

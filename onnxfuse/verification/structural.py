@@ -7,6 +7,7 @@ content, nodes by operator, attributes and the digests of what they read.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
@@ -15,18 +16,17 @@ from typing import Final
 import numpy as np
 import onnx
 
+from onnxfuse.analysis.ops import RANDOM
 from onnxfuse.verification.eval_model import EvalModel, Place, place_of
 
 __all__ = ["Structure", "is_random_op", "shared_memory"]
 
-_RANDOM: Final = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-)
+_ORDINALS: Final = itertools.count()
 
 
 def is_random_op(node: onnx.NodeProto) -> bool:
     """Whether a node draws random numbers by its operator alone: Dropout is not among them."""
-    return node.domain in ("", "ai.onnx") and node.op_type in _RANDOM
+    return node.domain in ("", "ai.onnx") and node.op_type in RANDOM
 
 
 def shared_memory(a: EvalModel, b: EvalModel) -> frozenset[Place]:
@@ -55,7 +55,6 @@ class Structure:
         self._opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
         self._functions = {(f.domain, f.name): f for f in model.proto.functions}
         self._function_digests: dict[tuple[str, str], tuple[str, Counter[str]]] = {}
-        self._randoms = 0
         self.random: dict[str, Counter[str]] = {}
         graph = model.proto.graph
         known = {value.name: _digest("input", value.name) for value in graph.input}
@@ -157,8 +156,7 @@ class Structure:
             constants = [text for text in inputs if text.startswith("constant")]
             own = _digest("random", kind, [text for text in attributes if not text.startswith("seed")], constants)
             drawn = drawn + Counter([own])
-            self._randoms += 1
-            return _digest(id(self), self._randoms), drawn  # no other value is the same
+            return _digest(next(_ORDINALS)), drawn  # no other value is the same, in whatever model
         return _digest("node", kind, attributes, inputs), drawn
 
     def _attributes(
@@ -226,7 +224,7 @@ class Structure:
             return False
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
             return values.get(node.input[2]) not in _FALSE
-        return node.op_type in _RANDOM
+        return node.op_type in RANDOM
 
 
 def _digest(*parts: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import onnx
 
-from onnxfuse.analysis.ops import facts_of
+from onnxfuse.analysis.ops import RANDOM, facts_of
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.twin_kernel import Kernel, UnsupportedError
 from onnxfuse.verification.twin_values import Value
@@ -20,7 +20,6 @@ def _ops(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_RANDOM: Final = _ops("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli")
 # They select, move or convert: nothing is rounded that was not before. What only moves data is in the table of ops.
 _EXACT: Final = _ops(
     """Abs ArgMax ArgMin Cast CastLike Ceil Clip ConcatFromSequence Constant ConstantOfShape Dropout EyeLike Floor
@@ -139,7 +138,7 @@ class _Preparation:
             function = _standard_function(proto, opsets.get("", 1))
         if function is None and not standard:
             raise UnsupportedError(f"{proto.domain}::{proto.op_type} has no twin")
-        if standard and proto.op_type in _RANDOM:
+        if standard and proto.op_type in RANDOM:
             raise UnsupportedError(f"{proto.op_type} is random")
         stated = list(_stated(proto, given))
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in stated if a.type != a.GRAPH}

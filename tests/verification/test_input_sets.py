@@ -15,7 +15,7 @@ from onnxfuse.errors import UsageError
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.input_sets import FAMILY_NAMES, InputSet, StopError, sets_of
 from onnxfuse.verification.inputs import Binding
-from onnxfuse.verification.model import ModelCheck
+from onnxfuse.verification.model_check import ModelCheck
 from onnxfuse.verification.model_constants import constants_of
 from onnxfuse.verification.pair import Pair
 

@@ -12,7 +12,7 @@ import pytest
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError
 from onnxfuse.verification.input_sets import sets_of
-from onnxfuse.verification.model import ModelCheck
+from onnxfuse.verification.model_check import ModelCheck
 from onnxfuse.verification.pair import Pair
 
 MODELS = Path(__file__).parents[1] / "gauntlet" / "models"
