@@ -82,6 +82,8 @@ class Tally:
             return OutputVerdict(self.name, Status.EQUIVALENT, basis=basis, tolerance=text, **self.sizes)
         sigmas = max(judgement.sigmas for judgement in self.judgements)
         text = f"rounding: {sigmas:.2g} of at most {TWIN_LIMIT:g} times what rounding explains"
+        if not any(judgement.kept_differs for judgement in self.judgements):
+            text = "only signs of zeros differ"
         return OutputVerdict(
             self.name,
             Status.EQUIVALENT,

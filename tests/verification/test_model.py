@@ -732,3 +732,10 @@ def test_what_no_output_reads_must_run_too() -> None:
     assert harmless.equivalent, harmless.explain()
     assert harmless.outputs[0].basis == "structure"
     assert harmless.draws == 3
+
+
+def test_a_lost_sign_of_zero_is_called_that() -> None:
+    before = "g (float[N] x) => (float[N] y) <float z = {0}> { y = Add(x, z) }"
+    verdict = full(before, "g (float[N] x) => (float[N] y) { y = Identity(x) }")
+    assert verdict.equivalent
+    assert verdict.outputs[0].tolerance == "only signs of zeros differ"
