@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxfuse.verification.channel import aligned, shared_memory
+from onnxfuse.verification.element_types import bytes_of
 from onnxfuse.verification.mapped import MappedFiles
 from onnxfuse.verification.sessions import Options
 
@@ -94,7 +95,7 @@ class Cargo:
             for blob, array in loose.items():
                 blobs[blob] = (len(descriptors), at)
                 at += aligned(array.nbytes)
-            memory = shared_memory([_raw(array) for array in loose.values()]) if loose else None
+            memory = shared_memory([bytes_of(array) for array in loose.values()]) if loose else None
             try:
                 bundle = Bundle(self._serialized, self._options, places, self._objects(), blobs)
                 yield bundle, descriptors if memory is None else [*descriptors, memory], at
@@ -118,12 +119,8 @@ class Cargo:
 
     def _digest(self, name: str) -> str:
         if name not in self._digests:
-            self._digests[name] = hashlib.blake2b(_raw(self._weights[name]), digest_size=32).hexdigest()
+            self._digests[name] = hashlib.blake2b(bytes_of(self._weights[name]), digest_size=32).hexdigest()
         return self._digests[name]
-
-
-def _raw(array: np.ndarray) -> memoryview:
-    return np.asarray(array, order="C").reshape(-1).view(np.uint8).data
 
 
 class Blob:

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxfuse.verification.element_types import bytes_of
+
 __all__ = ["Channel", "aligned", "shared_memory"]
 
 # Pickle's length; numbers of buffers and of files; whether the buffers lie in the last file.
@@ -198,8 +200,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
         if not isinstance(value, np.ndarray) or value.dtype.hasobject:
             return NotImplemented
-        flat = np.asarray(value, order="C").reshape(-1).view(np.uint8)
-        return _array, (pickle.PickleBuffer(flat.data), value.dtype, value.shape)
+        return _array, (pickle.PickleBuffer(bytes_of(value)), value.dtype, value.shape)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "FloatFormat",
+    "bytes_of",
     "exact_integers",
     "finfo",
     "float_format",
@@ -43,6 +44,14 @@ def numpy_dtype(elem_type: int) -> np.dtype[Any] | None:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
     except KeyError:
         return None
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The elements of an array as bytes, in order; copied only where they do not lie so. Not for arrays of objects.
+
+    The buffer of numpy itself is none for the types of `ml_dtypes`.
+    """
+    return np.asarray(array, order="C").reshape(-1).view(np.uint8).data
 
 
 def is_string(dtype: np.dtype[Any]) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from onnxfuse.verification.element_types import bytes_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -98,5 +100,5 @@ def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
         return True
     if a.dtype.hasobject:
         return bool(np.array_equal(a, b))
-    x, y = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (a, b))
+    x, y = (np.asarray(bytes_of(array)) for array in (a, b))
     return all(np.array_equal(x[at : at + _CHUNK], y[at : at + _CHUNK]) for at in range(0, x.size, _CHUNK))

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxfuse.analysis.constants import has_data, stored_tensor
 from onnxfuse.analysis.shapes import Dim, Shapes
+from onnxfuse.verification.element_types import bytes_of
 
 __all__ = ["Built", "Region", "build", "signature"]
 
@@ -174,5 +175,6 @@ def signature(built: Built, border: Sequence[tuple[str, ir.DataType | None, tupl
         digest.update(repr((name, dtype, dims)).encode())
     for name, array in built.weights.items():
         digest.update(name.encode())
-        digest.update(hashlib.blake2b(np.ascontiguousarray(array).data).digest())
+        data = repr(array.tolist()).encode() if array.dtype.hasobject else bytes_of(array)
+        digest.update(hashlib.blake2b(data).digest())
     return digest.digest()

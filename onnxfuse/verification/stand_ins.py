@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 
+from onnxfuse.verification.element_types import bytes_of
 from onnxfuse.verification.eval_model import EvalModel
 
 __all__ = ["STRIPPED", "embedded", "has_weights", "same_weights", "with_stand_ins", "without_weights"]
@@ -117,7 +118,7 @@ def _weights(model: EvalModel) -> Iterator[tuple[onnx.TensorProto, np.ndarray]]:
 
 def _digest(array: np.ndarray) -> bytes:
     digest = hashlib.blake2b(f"{array.dtype} {array.shape}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.ndim else array.tobytes())
+    digest.update(bytes_of(array))
     return digest.digest()
 
 

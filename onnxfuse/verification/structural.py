@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from onnxfuse.analysis.ops import RANDOM
+from onnxfuse.verification.element_types import bytes_of
 from onnxfuse.verification.eval_model import EvalModel, Place, place_of
 
 __all__ = ["Structure", "is_random_op", "shared_memory"]
@@ -85,8 +86,7 @@ class Structure:
             return _digest("constant", head, list(tensor.string_data))  # bytes, which need be no text
         if array is None:
             array = onnx.numpy_helper.to_array(tensor)
-        contiguous = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return _digest("constant", head, hashlib.blake2b(contiguous.data, digest_size=16).hexdigest())
+        return _digest("constant", head, hashlib.blake2b(bytes_of(array), digest_size=16).hexdigest())
 
     def _sparse(self, tensor: onnx.SparseTensorProto) -> str:
         return _digest(
