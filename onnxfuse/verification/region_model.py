@@ -70,28 +70,21 @@ class Built:
 
 def build(region: Region) -> Built | str:
     """Puts both sides into one model; a sentence says why it cannot be done."""
-    for node in (*region.before, *region.after):
+    nodes = (*region.before, *region.after)
+    for node in nodes:
         for attribute in node.attributes.values():
             if attribute.is_ref():
                 return f"{attribute.name} of {node.op_type} comes from the call of the function"
     names: dict[ir.Value, str] = {}
     inputs: dict[str, ir.Value] = {}
     weights: dict[str, np.ndarray] = {}
-    model = onnx.ModelProto(ir_version=max(region.ir_version, 4))
-    for domain, version in region.opset_imports.items():
-        model.opset_import.add(domain=domain, version=version)
-    model.graph.name = "region"
+    model = _empty_model(region)
     prelude: list[ir.Node] = []
-    inside = {value for node in (*region.before, *region.after) for value in node.outputs}
+    inside = {value for node in nodes for value in node.outputs}
     # Each with whether it leads to a constant that was folded: then all that it is computed from runs along.
     # What replaces an output may be a constant that no node reads: it is looked at last.
     stack = [(value, False) for _, value in region.outputs]
-    stack += [
-        (value, False)
-        for node in reversed((*region.before, *region.after))
-        for value in reversed(node.inputs)
-        if value is not None
-    ]
+    stack += [(value, False) for node in reversed(nodes) for value in reversed(node.inputs) if value is not None]
     while stack:
         value, folded = stack.pop()
         if value in names or value in inside:
@@ -120,8 +113,8 @@ def build(region: Region) -> Built | str:
             continue
         names[value] = f"i{len(inputs)}"
         inputs[names[value]] = value
-    for side, nodes in (("p", prelude), ("b", region.before), ("a", region.after)):
-        for node in nodes:
+    for side, part in (("p", prelude), ("b", region.before), ("a", region.after)):
+        for node in part:
             for value in node.outputs:
                 names.setdefault(value, f"{side}{len(names)}")
             model.graph.node.append(_renamed(node, names, len(model.graph.node)))
@@ -131,6 +124,14 @@ def build(region: Region) -> Built | str:
             model.graph.output.add(name=name)
     reads_shapes = any(value in names and names[value] in inputs for node in prelude for value in node.inputs if value)
     return Built(model, inputs, weights, pairs, reads_shapes)
+
+
+def _empty_model(region: Region) -> onnx.ModelProto:
+    model = onnx.ModelProto(ir_version=max(region.ir_version, 4))
+    for domain, version in region.opset_imports.items():
+        model.opset_import.add(domain=domain, version=version)
+    model.graph.name = "region"
+    return model
 
 
 def _has_body(node: ir.Node) -> bool:

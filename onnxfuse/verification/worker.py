@@ -71,21 +71,21 @@ class Worker:
         self._said = -1
         self._ready = False
 
-    def start(self) -> None:
-        """Starts the process, unless it runs, and does not wait for it.
+    def start(self) -> Channel:
+        """Starts the process, unless it runs, and does not wait for it; returns what leads to it.
 
         Raises:
             OnnxfuseError: It cannot be started.
         """
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
-                return
+            if self._process is not None and self._process.poll() is None and self._channel is not None:
+                return self._channel
             self.stop()
             ours, its = socket.socketpair()
             # A file, since a pipe that nobody reads gets full.
             self._said = os.memfd_create("onnxfuse", os.MFD_CLOEXEC)
             path = json.dumps([os.fspath(entry) for entry in sys.path])
-            self._channel = Channel(ours)
+            channel = self._channel = Channel(ours)
             with its:
                 try:
                     self._process = subprocess.Popen(
@@ -103,6 +103,7 @@ class Worker:
             self._ready = False
             self._opened = 0
             self.starts += 1
+            return channel
 
     def stop(self) -> None:
         """Ends the process, if there is one."""
@@ -155,13 +156,12 @@ class Worker:
 
     def _exchange(self, request: tuple[Any, ...], files: Sequence[int], timeout_s: float | None) -> Any:
         """Sends a request and waits for the reply."""
-        self.start()
-        assert self._channel is not None  # noqa: S101 - it was started
+        channel = self.start()
         try:
             if not self._ready:
-                self._hear_from(self._channel)
-            self._channel.send(request, files)
-            reply, _ = self._channel.receive(None if timeout_s is None else time.monotonic() + timeout_s + GRACE_S)
+                self._hear_from(channel)
+            channel.send(request, files)
+            reply, _ = channel.receive(None if timeout_s is None else time.monotonic() + timeout_s + GRACE_S)
         except TimeoutError:
             self.stop()
             message = f"it took longer than {timeout_s:.3g} s, and could only be stopped with its process"
@@ -175,7 +175,7 @@ class Worker:
             # Ctrl-C, for one: a reply that comes later would be taken for that to another request.
             self.stop()
             raise
-        self.bytes_sent, self._channel.bytes_sent = self.bytes_sent + self._channel.bytes_sent, 0
+        self.bytes_sent, channel.bytes_sent = self.bytes_sent + channel.bytes_sent, 0
         return reply
 
     def _hear_from(self, channel: Channel) -> None:
