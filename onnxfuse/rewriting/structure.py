@@ -29,7 +29,11 @@ def check_replacement(match: Match, builder: Builder, values: Sequence[ir.Value]
     if any(True for node in match.nodes for _ in subgraphs(node)):
         raise PassError("the region holds a node with a subgraph")
     if len(values) != len(match.outputs):
-        raise PassError(f"rewrite returned {len(values)} values for {len(match.outputs)} outputs of the region")
+        names = ", ".join(str(value.name) for value in match.outputs)
+        raise PassError(
+            f"rewrite returned {len(values)} values for {len(match.outputs)} outputs of the region ({names}): "
+            "what is used outside of the region is an output of it"
+        )
     if len(match.outputs) > 1:
         _check_convex(match)
     visible = {*match.inputs, *builder.constants}

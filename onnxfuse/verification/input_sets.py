@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.draws import Family, Feeds, draw, drawn_elements, planned_counts
+from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
-from onnxfuse.verification.input_data import InputData, data_sets
+from onnxfuse.verification.input_data import DataSet, InputData, data_sets
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
 from onnxfuse.verification.model_constants import constants_of, integers_of
 
@@ -33,7 +35,7 @@ MORE_BINDINGS: Final = 9
 """Besides the first."""
 AT_BINDINGS: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1, "ladder": 2, "special": 1}
 AT_FAR: Final[Mapping[Family, int]] = {"normal": 1, "unique": 1}
-FAR: Final = (8, 1025)
+FAR: Final = (7, 1025)
 """The integers beyond which dims are tried: those below are reached by the other bindings."""
 MOST_FAR: Final = 3
 FAR_ELEMENTS: Final = 1 << 16
@@ -141,8 +143,27 @@ def _user_sets(data: Sequence[InputData], specs: Sequence[InputSpec], dims: Mapp
             raise UsageError(
                 f"input set {len(sets)} {what}; the inputs are: {', '.join(spec.name for spec in specs) or 'none'}"
             )
-        sets.append(InputSet(f"data {len(sets)}", "data", Binding({}), found.make))
+        sets.append(InputSet(f"data {len(sets)}", "data", Binding({}), partial(_fitting, found, specs, len(sets))))
     return sets
+
+
+def _fitting(found: DataSet, specs: Sequence[InputSpec], index: int) -> Feeds:
+    """Reads an input set of the user's; raises `UsageError` where an array is not what the model declares."""
+    feeds = dict(found.make())
+    for spec in specs:
+        array, wanted = feeds.get(spec.name), numpy_dtype(spec.dtype)
+        if spec.kind != "tensor" or not isinstance(array, np.ndarray) or wanted is None:
+            continue
+        if array.dtype.kind in "biuf" and wanted.kind in "biuf" and array.dtype != wanted:
+            raise UsageError(f"input set {index}: {spec.name} is {array.dtype}, and the model takes {wanted}")
+        fits = spec.dims is None or (
+            len(spec.dims) == array.ndim
+            and all(dim == size for dim, size in zip(spec.dims, array.shape, strict=True) if isinstance(dim, int))
+        )
+        if not fits:
+            declared = ", ".join("?" if dim is None else str(dim) for dim in spec.dims or ())
+            raise UsageError(f"input set {index}: {spec.name} is {list(array.shape)}, and the model takes [{declared}]")
+    return feeds
 
 
 class _Plan:

@@ -205,3 +205,25 @@ def test_a_comparison_takes_a_list(tmp_path: Path) -> None:
     verdict = onnxfuse.verify(model("Relu"), model("Abs"), input_data=[str(other)])
     assert not verdict.equivalent
     assert verdict.outputs[0].draw == "data 1"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.ones((2, 8)), "input set 1: x is float64, and the model takes float32"),
+        (np.ones((2, 5), np.float32), "input set 1: x is [2, 5], and the model takes [N, 8]"),
+        (np.ones(8, np.float32), "input set 1: x is [8], and the model takes [N, 8]"),
+    ],
+)
+def test_an_array_that_the_model_does_not_take(given: np.ndarray, message: str) -> None:
+    models = [
+        onnx.parser.parse_model(
+            f'<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[N, 8] y) {{ y = {op}(x) }}'
+        )
+        for op in ("Relu", "Abs")
+    ]
+    bad = {"x": -np.ones((2, 8), np.float32)}
+    with pytest.raises(UsageError) as caught:
+        onnxfuse.verify(*models, input_data=[{"x": -bad["x"]}, {"x": given}])
+    assert str(caught.value) == message
+    assert onnxfuse.verify(*models, input_data=[bad]).status == "different"

@@ -242,6 +242,8 @@ def test_dims_go_beyond_the_integers_of_the_model() -> None:
         """g (float[N, 4] x) => (float[K, 4] y) <int64[1] s = {0}, int64[1] e = {16}> { y = Slice(x, s, e) }"""
     )
     assert {"N": 17} in [dict(inputs.binding.sizes) for inputs in plan(model)[0]]
+    seven = parse("g (float[N] x) => (float[K] y) <int64[1] s = {0}, int64[1] e = {7}> { y = Slice(x, s, e) }")
+    assert {"N": 8} in [dict(inputs.binding.sizes) for inputs in plan(seven)[0]]
     wide = parse(
         """g (float[N, 400000] x) => (float[K, L] y) <int64[1] s = {0}, int64[1] e = {16}> { y = Slice(x, s, e) }"""
     )

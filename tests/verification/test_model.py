@@ -458,8 +458,8 @@ def test_input_sets_that_do_not_fit_are_the_users_mistake(data: dict[str, Any], 
 
 
 def test_input_sets_that_the_first_model_refuses_are_not_run() -> None:
-    text = "g (float[N] x) => (float[K] y) { y = Relu(x) }"
-    verdict = quick(text, detour(text), data=[{"x": np.array([1], np.float64)}])
+    text = "g (int64[N] x) => (float[N] y) <float[2] w = {1, 2}> { z = Gather(w, x) y = Relu(z) }"
+    verdict = quick(text, detour(text), data=[{"x": np.array([7])}])
     assert verdict.status is Status.NOT_RUN
     assert verdict.dropped == 1
     assert "the first model runs on no input set: data 0:" in (verdict.outputs[0].why or "")
