@@ -35,26 +35,22 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="IN", type=Path, help="the model to read")
     choosing = parser.add_argument_group("choosing")
-    choosing.add_argument(
-        "-p",
-        "--passes",
-        metavar="PIPELINE",
-        default="default",
-        help="passes and presets, separated by commas: merge-sliced,remove-pad (else: the preset %(default)s)",
-    )
-    choosing.add_argument("--skip", metavar="PASS", action="append", default=[], help="leave a pass out (repeats)")
-    choosing.add_argument(
-        "--except",
-        dest="exclude",
-        metavar="NODE",
-        action="append",
-        default=[],
-        help="let no rewrite touch the node of this name (repeats)",
-    )
+    options.add_passes(choosing)
     choosing.add_argument(
         "--limit", metavar="N", type=int, help="stop after N rewrites: the first ones, the same for every larger N"
     )
-    output = parser.add_argument_group("output")
+    _add_output(parser.add_argument_group("output"))
+    _add_verifying(parser.add_argument_group("verifying"))
+    watching = parser.add_argument_group("watching")
+    watching.add_argument(
+        "--why", metavar="PASS", nargs="?", const="", help="list every declined candidate, of all passes or of one"
+    )
+    options.add_progress(watching)
+    options.add_json(watching)
+    parser.set_defaults(run=run)
+
+
+def _add_output(output: argparse._ActionsContainer) -> None:
     output.add_argument("-o", "--output", metavar="OUT", help="the model to write; - for stdout")
     output.add_argument(
         "--in-place", action=argparse.BooleanOptionalAction, default=False, help="write over IN instead"
@@ -68,7 +64,9 @@ def add_parser(commands: Any) -> None:
         default=False,
         help="write nothing; exit with 1 if the model would change",
     )
-    verifying = parser.add_argument_group("verifying")
+
+
+def _add_verifying(verifying: argparse._ActionsContainer) -> None:
     verifying.add_argument(
         "--verify",
         choices=LEVELS,
@@ -92,13 +90,6 @@ def add_parser(commands: Any) -> None:
         "for each rewrite that verification rejects, and for a difference that the whole-model check finds, write a "
         "folder to DIR that shows it: both models, inputs, and the command",
     )
-    watching = parser.add_argument_group("watching")
-    watching.add_argument(
-        "--why", metavar="PASS", nargs="?", const="", help="list every declined candidate, of all passes or of one"
-    )
-    options.add_progress(watching)
-    options.add_json(watching)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

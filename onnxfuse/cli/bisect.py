@@ -39,22 +39,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="IN", type=Path, help="the model to read")
-    parser.add_argument(
-        "-p",
-        "--passes",
-        metavar="PIPELINE",
-        default="default",
-        help="passes and presets, separated by commas (else: the preset %(default)s)",
-    )
-    parser.add_argument("--skip", metavar="PASS", action="append", default=[], help="leave a pass out (repeats)")
-    parser.add_argument(
-        "--except",
-        dest="exclude",
-        metavar="NODE",
-        action="append",
-        default=[],
-        help="let no rewrite touch the node of this name (repeats)",
-    )
+    options.add_passes(parser)
     parser.add_argument(
         "--verify",
         choices=LEVELS,

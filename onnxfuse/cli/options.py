@@ -24,6 +24,7 @@ __all__ = [
     "add_families",
     "add_input_options",
     "add_json",
+    "add_passes",
     "add_progress",
     "add_tolerances",
     "budget_of",
@@ -53,6 +54,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds `--json`."""
     parser.add_argument(
         "--json", action=argparse.BooleanOptionalAction, default=False, help="print the result as JSON on stdout"
+    )
+
+
+def add_passes(parser: argparse._ActionsContainer) -> None:
+    """Adds the options that say which passes run, and where."""
+    parser.add_argument(
+        "-p",
+        "--passes",
+        metavar="PIPELINE",
+        default="default",
+        help="passes and presets, separated by commas: merge-sliced,remove-pad (else: the preset %(default)s)",
+    )
+    parser.add_argument("--skip", metavar="PASS", action="append", default=[], help="leave a pass out (repeats)")
+    parser.add_argument(
+        "--except",
+        dest="exclude",
+        metavar="NODE",
+        action="append",
+        default=[],
+        help="let no rewrite touch the node of this name (repeats)",
     )
 
 
