@@ -29,6 +29,8 @@ FAMILY_NAMES: Final = (*get_args(Family), "bindings")
 
 ATTEMPTS: Final = 3
 """So many normal draws are tried before a model counts as one that does not run."""
+MOST_TIMEOUTS: Final = 3
+"""A model of which so many runs did not end is not tried on."""
 SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
 DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 MORE_BINDINGS: Final = 9
@@ -286,6 +288,7 @@ class _Plan:
         turns = [bind(self.specs, user=self.dims, sizes=turn) for turn in (*wishes, *((size,) for size in SIZES))]
         turns = [binding for place, binding in enumerate(turns) if binding not in turns[:place]]
         reasons: list[str] = []
+        timeouts = 0
         for attempt in range(ATTEMPTS):
             empty: tuple[Binding, Feeds, list[Any]] | None = None
             slow: list[Binding] = []
@@ -296,7 +299,11 @@ class _Plan:
                     feeds, results = self._try(binding, attempt)
                 except (EvaluationError, TooLargeError) as error:
                     reasons.append(str(error))
-                    slow += [binding] if isinstance(error, EvaluationTimeoutError) else []
+                    if isinstance(error, EvaluationTimeoutError):
+                        slow.append(binding)
+                        timeouts += 1
+                        if timeouts == MOST_TIMEOUTS:
+                            raise StopError(f"the first model does not run{self._tried_text()}: {error}") from None
                     continue
                 if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
                     return self._keep(attempt, binding, feeds, results)
@@ -331,5 +338,6 @@ class _Plan:
     def _tried_text(self) -> str:
         first = self.tried[0].sizes
         if len(self.tried) > 1:
-            return f" with its symbolic dims ({', '.join(first)}) at any size tried from 1 to {SIZES[-1]}"
+            sizes = [size for binding in self.tried for size in binding.sizes.values()]
+            return f" with its symbolic dims ({', '.join(first)}) at any size tried from {min(sizes)} to {max(sizes)}"
         return f" at {self.tried[0]}" if first else ""

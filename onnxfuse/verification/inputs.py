@@ -82,7 +82,7 @@ class Binding:
         if spec.dims is None and spec.kind == "sequence":
             return UNRANKED
         if spec.dims is None:
-            raise InputError(f"input {spec.name} has no declared rank, so nothing can be drawn for it")
+            raise InputError(f"input {spec.name} has no declared rank, so nothing can be drawn for it: give input data")
         return tuple(
             dim if isinstance(dim, int) else self.sizes[_symbol(spec, axis)] for axis, dim in enumerate(spec.dims)
         )

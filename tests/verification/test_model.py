@@ -11,8 +11,10 @@ import pytest
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import Evaluator
+from onnxfuse.verification.input_sets import Feeds
 from onnxfuse.verification.interface import compare_interface
 from onnxfuse.verification.model import check_models
+from onnxfuse.verification.pair import Pair
 from onnxfuse.verification.verdict import Status, Verdict
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
@@ -512,7 +514,7 @@ def test_an_input_without_a_rank_is_not_run() -> None:
         model.graph.input[0].type.tensor_type.ClearField("shape")
         models.append(EvalModel(model))
     verdict = check_models(*models, families="quick")
-    assert verdict.not_run == ("input x has no declared rank, so nothing can be drawn for it",)
+    assert verdict.not_run == ("input x has no declared rank, so nothing can be drawn for it: give input data",)
 
 
 @pytest.mark.parametrize("families", ["quick", "full"])
@@ -666,6 +668,18 @@ def test_a_loop_that_does_not_end_is_stopped_without_a_budget(monkeypatch: pytes
     verdict = quick(NEVER, detour(NEVER))
     assert verdict.status is Status.NOT_RUN
     assert "the first model does not run: the run took longer than 0.25 s" in verdict.not_run[0]
+    runs: list[int] = []
+    original = Pair.first
+
+    def first(pair: Pair, feeds: Feeds) -> list[Any]:
+        runs.append(len(feeds["x"]))
+        return original(pair, feeds)
+
+    monkeypatch.setattr(Pair, "first", first)
+    text = NEVER.replace("float[2]", "float[N]")
+    symbolic = full(text, detour(text))
+    assert runs == [2, 1, 2]
+    assert "with its symbolic dims (N) at any size tried from 1 to 2: the run took" in symbolic.not_run[0]
     ends = NEVER.replace("9223372036854775807", "3")
     second = quick(ends, NEVER)
     assert second.status is Status.NOT_RUN
