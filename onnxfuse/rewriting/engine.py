@@ -214,7 +214,8 @@ class Engine:
         if not match.outputs:
             raise Decline("nothing reads what the region computes", None)
         graph = match.nodes[0].graph
-        if isinstance(graph, ir.Graph) and not {"", "ai.onnx"} & self.facts.opset_imports(graph).keys():
+        imports = self.facts.opset_imports(graph) if isinstance(graph, ir.Graph) else {"": 1}
+        if imports.get("", imports.get("ai.onnx", 0)) < 1:
             raise Decline(
                 "no version of ONNX's own domain is imported here: which operators these are is not said", None
             )

@@ -124,7 +124,8 @@ def _without_custom_ops(a: EvalModel, b: EvalModel, notes: list[str]) -> tuple[E
     """The models without operators that no runtime knows, or as they are, with the reason among the notes."""
     parts = cut(a, b)
     if isinstance(parts, str) or parts.unpaired:
-        notes += [parts] if isinstance(parts, str) else parts.notes
+        cure = "; declare it in value_info, or load the operators with --custom-op-library"
+        notes += [parts + cure] if isinstance(parts, str) else parts.notes
         return a, b
     notes += parts.notes
     return parts.a, parts.b

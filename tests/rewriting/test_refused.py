@@ -44,3 +44,11 @@ def test_a_gemm_of_matrices_is_applied() -> None:
         g (float[3, 6] x, float[6, 4] w, float[4] c) => (float[3, 4] y) { m = MatMul(x, w) y = Add(m, c) }""")
     result = onnxfuse.apply(model, MatMulAddToGemm(), verify="region")
     assert [outcome.grade for outcome in result.report.applied] == ["value-tested"]
+
+
+def test_without_a_version_of_the_operators_nothing_is_rewritten() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[3, 6] x, float[6, 4] w, float[4] c) => (float[3, 4] y) { m = MatMul(x, w) y = Add(m, c) }""")
+    model.opset_import[0].version = 0
+    (declined,) = onnxfuse.apply(model, MatMulAddToGemm(), verify="region").report.declined
+    assert "which operators these are is not said" in declined.reason
