@@ -82,7 +82,7 @@ def cut(a: EvalModel, b: EvalModel, *, random: bool = False) -> Cut | str:
         for ordinal in range(max(len(node.output) for node in pair if node is not None)):
             declared = _declared(sides, pair, ordinal)
             if isinstance(declared, str):
-                return f"{label} cannot be left out: {declared}"
+                return f"{label} cannot be left out: {declared}; declare that, or load a library with the operator"
             if declared is None:
                 continue
             name = f"{label} output {ordinal}"

@@ -197,6 +197,7 @@ class ModelCheck:
             exceeded = not bool(tally.tolerance.within(x, y).all())
             if exceeded and inputs.normal:
                 tally.fail(f"{text}; that is not {tally.tolerance}", at=difference.at, draw=inputs.label)
+            tally.tolerated |= not exceeded
             tally.rounded |= not exceeded and bool(difference.max_abs)
             if not exceeded or inputs.normal:
                 return

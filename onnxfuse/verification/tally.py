@@ -28,7 +28,8 @@ class Tally:
         different: The answer, once it is known to differ.
         differing: Input sets on which bits differ and that are still to be judged.
         judgements: What the rounding rule said of others.
-        rounded: Whether it differs within the user's own tolerance.
+        tolerated: Whether bits differ within the user's own tolerance.
+        rounded: Whether more than the sign of a zero does.
         sizes: The largest differences over all normal input sets.
     """
 
@@ -40,6 +41,7 @@ class Tally:
     undecided: str | None = None
     differing: list[InputSet] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
+    tolerated: bool = False
     rounded: bool = False
     sizes: dict[str, Any] = field(default_factory=dict)
 
@@ -77,8 +79,7 @@ class Tally:
         if why is not None:
             return OutputVerdict(self.name, Status.NOT_RUN, why, **self.sizes)
         if not self.judgements:
-            within = self.tolerance is not None and self.sizes.get("max_abs")
-            basis, text = ("tolerance", str(self.tolerance)) if within else ("bits", "equal bits")
+            basis, text = ("tolerance", str(self.tolerance)) if self.tolerated else ("bits", "equal bits")
             return OutputVerdict(self.name, Status.EQUIVALENT, basis=basis, tolerance=text, **self.sizes)
         sigmas = max(judgement.sigmas for judgement in self.judgements)
         text = f"rounding: {sigmas:.2g} of at most {TWIN_LIMIT:g} times what rounding explains"

@@ -33,6 +33,14 @@ def test_a_tolerance_replaces_the_rounding_rule_and_reads_so() -> None:
     assert loose.outputs[1].basis == "structure"
 
 
+def test_the_sign_of_a_zero_is_within_every_tolerance_and_no_equal_bits() -> None:
+    before, after = (
+        read(f"c = Constant<value_float = 0.0>() y = {body} z = Exp(x)") for body in ("Add(x, c)", "Identity(x)")
+    )
+    verdict = onnxfuse.verify(before, after, rtol=0.0, atol=0.0)
+    assert (verdict.status, verdict.outputs[0].basis) == ("equivalent", "tolerance"), verdict.explain()
+
+
 def test_a_tolerance_of_one_output() -> None:
     assert onnxfuse.verify(SCALED, NEAR, rtol={"y": 2e-3}).equivalent
     tight = onnxfuse.verify(SCALED, NEAR, rtol={"y": 1e-4})

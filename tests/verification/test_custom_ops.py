@@ -168,7 +168,10 @@ def test_operators_that_a_runtime_or_the_model_knows_are_not_cut() -> None:
 def test_a_result_of_unknown_type_is_declined_with_its_name() -> None:
     text = "g (float[4] x) => (float[4] y) { c = my.custom.Warp(x) y = Neg(c) }"
     found = cut(EvalModel(parse(text)), EvalModel(parse(text)))
-    expected = "custom op my.custom::Warp cannot be left out: the model does not say of which type and shape c is"
+    expected = (
+        "custom op my.custom::Warp cannot be left out: the model does not say of which type and shape c is; "
+        "declare that, or load a library with the operator"
+    )
     assert found == expected
     # What one of the two models declares is enough.
     declared = text.replace("{", "<float[4] c> {", 1)
