@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0:
         raise UsageError(f"--seed is a whole number from 0 on, not {arguments.seed}")
     budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
+    if data is not None and arguments.families is not None:
+        options.say("note: --families has no effect: --input-data gives the inputs")
     options.quiet_libraries()
     from onnxfuse.pipeline.manager import verify
     from onnxfuse.verification.verdict import Status

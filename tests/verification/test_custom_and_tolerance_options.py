@@ -109,3 +109,13 @@ def test_integers_are_no_matter_of_tolerance() -> None:
     )
     verdict = onnxfuse.verify(one, two, atol=10.0, input_data=[{"x": np.arange(3)}])
     assert verdict.status == "different"
+
+
+def test_families_beside_input_data_have_no_effect_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, data = tmp_path / "a.onnx", tmp_path / "x.npz"
+    onnx.save(SCALED, path)
+    np.savez(data, x=np.ones(2, np.float32))
+    assert main(["verify", str(path), str(path), "--families", "normal", "--input-data", str(data)]) == 0
+    assert "note: --families has no effect" in capsys.readouterr().err
