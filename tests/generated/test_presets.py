@@ -15,6 +15,10 @@ from onnxfuse.testing.strategies import models
 from tests.generated.oracle import differences, feeds_of, run
 from tests.profile import ASKED, EXAMPLES
 
+# A region cannot be run on its own where a node of it takes an attribute from the call of its function, or where a body
+# leads to the constants of it: such rewrites are left out, with these reasons.
+NOT_RUN_ALONE = ("comes from the call of the function", "what leads to the constants of the region has a body")
+
 
 def check(model: onnx.ModelProto, preset: str) -> onnxfuse.Report:
     """Asserts that a preset keeps what a model does."""
@@ -22,9 +26,7 @@ def check(model: onnx.ModelProto, preset: str) -> onnxfuse.Report:
     after, report = onnxfuse.apply(model, preset)
 
     assert model.SerializeToString() == given_bytes
-    # A region whose node takes an attribute from the call of its function cannot be run on its own.
-    wrong = [o.reason for o in report.rejected if "comes from the call of the function" not in o.reason]
-    assert wrong == []
+    assert [o.reason for o in report.rejected if not any(text in o.reason for text in NOT_RUN_ALONE)] == []
     assert report.modified or after.SerializeToString() == given_bytes
     if report.modified:
         onnx.checker.check_model(after, full_check=True)
