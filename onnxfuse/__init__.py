@@ -20,11 +20,12 @@ if TYPE_CHECKING:
         ModelError,
         OnnxfuseError,
         PassError,
+        ToolError,
         UsageError,
         VerificationError,
     )
     from onnxfuse.model_io import load, save
-    from onnxfuse.pipeline.base import Numerics, Pass, RewritePass
+    from onnxfuse.pipeline.base import ModelPass, Numerics, Pass, RewritePass
     from onnxfuse.pipeline.manager import Result, VerifyLevel, apply, verify
     from onnxfuse.pipeline.pipeline import Pipeline, Repeat
     from onnxfuse.report.records import Applied, Declined, Failed, Rejected, Report
@@ -45,6 +46,7 @@ _HOMES = {
     "Match": "onnxfuse.rewriting.match",
     "MissingExtraError": "onnxfuse.errors",
     "ModelError": "onnxfuse.errors",
+    "ModelPass": "onnxfuse.pipeline.base",
     "Numerics": "onnxfuse.pipeline.base",
     "OnnxfuseError": "onnxfuse.errors",
     "Pass": "onnxfuse.pipeline.base",
@@ -55,6 +57,7 @@ _HOMES = {
     "Report": "onnxfuse.report.records",
     "Result": "onnxfuse.pipeline.manager",
     "RewritePass": "onnxfuse.pipeline.base",
+    "ToolError": "onnxfuse.errors",
     "UsageError": "onnxfuse.errors",
     "Verdict": "onnxfuse.verification.verdict",
     "VerificationError": "onnxfuse.errors",
@@ -74,6 +77,7 @@ __all__ = [
     "Match",
     "MissingExtraError",
     "ModelError",
+    "ModelPass",
     "Numerics",
     "OnnxfuseError",
     "Pass",
@@ -84,6 +88,7 @@ __all__ = [
     "Report",
     "Result",
     "RewritePass",
+    "ToolError",
     "UsageError",
     "Verdict",
     "VerificationError",

@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "OnnxfuseError",
     "PassError",
+    "ToolError",
     "UsageError",
     "VerificationError",
 ]
@@ -64,6 +65,12 @@ class PassError(OnnxfuseError):
     """A pass broke its contract: it raised, built an invalid replacement, or does not reach its fixpoint."""
 
     exit_code: ClassVar[int] = 3
+
+
+class ToolError(OnnxfuseError):
+    """A program, or a function of somebody else's, that was asked to do something failed."""
+
+    exit_code: ClassVar[int] = 4
 
 
 class VerificationError(OnnxfuseError):

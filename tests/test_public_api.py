@@ -30,6 +30,7 @@ PUBLIC = {
     "Match": "onnxfuse.rewriting.match",
     "MissingExtraError": "onnxfuse.errors",
     "ModelError": "onnxfuse.errors",
+    "ModelPass": "onnxfuse.pipeline.base",
     "Numerics": "onnxfuse.pipeline.base",
     "OnnxfuseError": "onnxfuse.errors",
     "Pass": "onnxfuse.pipeline.base",
@@ -40,6 +41,7 @@ PUBLIC = {
     "Report": "onnxfuse.report.records",
     "Result": "onnxfuse.pipeline.manager",
     "RewritePass": "onnxfuse.pipeline.base",
+    "ToolError": "onnxfuse.errors",
     "UsageError": "onnxfuse.errors",
     "Verdict": "onnxfuse.verification.verdict",
     "VerificationError": "onnxfuse.errors",
@@ -150,6 +152,7 @@ EXIT_CODES = {
     "ModelError": 2,
     "MissingExtraError": 2,
     "PassError": 3,
+    "ToolError": 4,
     "VerificationError": 1,
 }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnxfuse.model_io.files import Saved
     from onnxfuse.model_io.source import Source
 
-__all__ = ["ModelLike", "Opened", "load", "open_model", "save"]
+__all__ = ["ModelLike", "Opened", "copy_of", "load", "open_model", "save"]
 
 ModelLike = Any
 """A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`."""
@@ -45,8 +45,12 @@ class Opened:
     def working_model(self) -> ir.Model:
         """Returns the `onnx_ir.Model` to rewrite: one, made on first use, and never the caller's own."""
         if self._working is None:
-            self._working = _copy(self.given) if self.source is None else _attached(self.source)
+            self._working = copy_of(self.given) if self.source is None else _attached(self.source)
         return self._working
+
+    def replace_working_model(self, model: ir.Model) -> None:
+        """Takes `model` for the one to rewrite from here on."""
+        self._working = model
 
     def may_contain(self, op_type: str) -> bool:
         """Says whether a node of that op_type can be in the model, from a look at the raw protobuf where there is one."""
@@ -126,7 +130,7 @@ def _attached(source: Source) -> ir.Model:
     return attach(source)
 
 
-def _copy(model: ir.Model) -> ir.Model:
+def copy_of(model: ir.Model) -> ir.Model:
     """Returns a copy of `model` that shares its tensors."""
     try:
         return model.clone()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxfuse.rewriting.builder import Builder
     from onnxfuse.rewriting.match import Facts, Match
 
-__all__ = ["Numerics", "Pass", "RewritePass", "format_options"]
+__all__ = ["ModelPass", "Numerics", "Pass", "RewritePass", "format_options"]
 
 
 def _register() -> None:
@@ -142,6 +142,54 @@ class RewritePass(Pass):
         if report.failed:
             raise PassError(f"{self} failed at {report.failed[0].at}: {report.failed[0].error}")
         return ir.passes.PassResult(model, modified=bool(report.applied))
+
+
+class ModelPass(Pass):
+    """A pass that makes a whole model of a whole model.
+
+    It says nothing of what it changed: that is found by comparing the two, and verified before it is put in. Where
+    anything of it is wrong, none of it is.
+    """
+
+    @abstractmethod
+    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
+        """Makes the new model.
+
+        Args:
+            model: A copy of the model, which shares its tensors: it may be changed. Tensors are not to be written into.
+            facts: What is known of `model`, as long as it is not changed. `facts.decline(reason)` ends the call where a
+                precondition is not met.
+
+        Returns:
+            `model` itself, changed in place, or another model. An initializer with the doc string `stripped` and no
+            data stands for the one of that name in `model`.
+
+        Raises:
+            ToolError: What does the work failed.
+        """
+
+    @property
+    def in_place(self) -> bool:
+        """False: the model given is kept, and another one comes back."""
+        return False
+
+    @property
+    def changes_input(self) -> bool:
+        """False: the model given is kept."""
+        return False
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass on `model`, which stays as it is.
+
+        Raises:
+            PassError: The pass broke its contract.
+        """
+        import onnx_ir as ir
+
+        from onnxfuse.pipeline.manager import apply
+
+        result = apply(model, self, verify="region")
+        return ir.passes.PassResult(result.model, modified=result.report.modified)
 
 
 def format_options(instance: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onnxfuse.errors import PassError, UsageError, VerificationError
 from onnxfuse.model_io import ModelLike, Opened, open_model
-from onnxfuse.pipeline.base import Pass, RewritePass
+from onnxfuse.pipeline.base import ModelPass, Pass, RewritePass
 from onnxfuse.pipeline.evaluable import evaluable_before, evaluable_of
 from onnxfuse.pipeline.pipeline import Pipeline, PipelineLike, Repeat
 from onnxfuse.report.facts import facts_of, facts_of_ir
@@ -184,8 +184,10 @@ class _Run:
 
     def _run(self, pass_: Pass) -> PassReport:
         label, numerics = str(pass_), str(pass_.numerics)
+        if isinstance(pass_, ModelPass):
+            return self._run_model_pass(pass_)
         if not isinstance(pass_, RewritePass):
-            raise PassError(f"{label} is no RewritePass: only rewrite passes can be verified as they are applied")
+            raise PassError(f"{label} is neither a RewritePass nor a ModelPass: what it does cannot be verified")
         if not self.modified and not any(map(self.opened.may_contain, pass_.ops)):
             return PassReport(label, numerics, skipped=f"the model has no {' or '.join(sorted(pass_.ops))}")
         if not self.left:
@@ -212,6 +214,20 @@ class _Run:
             ).run()
         self.modified = self.modified or bool(report.applied)
         return replace(report, sessions=report.sessions - sessions)
+
+    def _run_model_pass(self, pass_: ModelPass) -> PassReport:
+        from onnxfuse.pipeline.model_pass import run_model_pass
+
+        if not self.left:
+            return PassReport(str(pass_), str(pass_.numerics), skipped=f"the {self._limit_text} was reached")
+        report, changed = run_model_pass(
+            pass_, self.opened, self.manager.verify, self.manager.budget, 1 + self._applied
+        )
+        if changed is not None:
+            self.opened.replace_working_model(changed)
+            self.modified = True
+            vars(self).pop("_names", None)
+        return report
 
     @cached_property
     def _names(self) -> Names:
