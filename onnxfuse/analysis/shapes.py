@@ -37,7 +37,8 @@ from onnxfuse.analysis import (
     with_symbols,
 )
 from onnxfuse.analysis.ops import facts_of
-from onnxfuse.analysis.shape_values import DIM_RULES, constant_contents, node_contents
+from onnxfuse.analysis.shape_dims import DIM_RULES
+from onnxfuse.analysis.shape_values import constant_contents, node_contents
 from onnxfuse.errors import ModelError
 
 __all__ = ["Dim", "Shapes", "Symbol"]
