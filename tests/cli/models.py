@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-__all__ = ["MODELS", "PASSES", "save", "save_package", "weighted"]
+__all__ = ["MODELS", "PASSES", "ops", "save", "save_package", "weighted"]
 
 HEAD: Final = '<ir_version: 8, opset_import: ["": 17]>'
 BOUNDS: Final = (
@@ -206,3 +206,8 @@ def save_package(folder: Path) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: badmanners\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
     return folder
+
+
+def ops(path: Path) -> list[str]:
+    """The operators of a model on disk, in order."""
+    return [node.op_type for node in onnx.load(path).graph.node]

@@ -2,97 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
-
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["EDITS", "Edit", "normalized"]
+from tests.model_io.editing import Edit, all_graphs, drop, infos, ir_node, ir_value, proto_node, set_entries, tensor
+from tests.model_io.node_edits import NODE_EDITS
 
-
-class Edit(NamedTuple):
-    """One change."""
-
-    name: str
-    on_ir: Callable[[ir.Model], object]
-    on_proto: Callable[[onnx.ModelProto], object]
-
-
-# ------------------------------------------------------------------------------------------------ finding things
-
-
-def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    stack = [model.graph]
-    while stack:
-        graph = stack.pop()
-        yield graph
-        for node in graph.node:
-            stack += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-
-
-def proto_node(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
-    nodes = [node for graph in all_graphs(model) for node in graph.node]
-    nodes += [node for function in model.functions for node in function.node]
-    return next(node for node in nodes if output in node.output)
-
-
-def ir_node(model: ir.Model, output: str) -> ir.Node:
-    graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
-    return next(node for graph in graphs for node in graph if any(value.name == output for value in node.outputs))
-
-
-def ir_value(model: ir.Model, name: str) -> ir.Value:
-    values = [*model.graph.inputs, *model.graph.initializers.values()]
-    values += [value for graph in model.graphs() for node in graph for value in node.outputs]
-    return next(value for value in values if value.name == name)
-
-
-def infos(model: onnx.ModelProto, name: str) -> list[onnx.ValueInfoProto]:
-    return [
-        info
-        for graph in all_graphs(model)
-        for kind in (graph.input, graph.output, graph.value_info)
-        for info in kind
-        if info.name == name
-    ]
-
-
-def tensor(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
-
-
-def drop(container: Any, name: str) -> None:
-    for index in reversed(range(len(container))):
-        if container[index].name == name:
-            del container[index]
-
-
-def set_entries(container: Any, **entries: str) -> None:
-    del container[:]
-    for key, value in entries.items():
-        container.add(key=key, value=value)
-
-
-def normalized(model: onnx.ModelProto) -> bytes:
-    """Returns the bytes of `model` with what has no order in one order."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for graph in all_graphs(copy):
-        for field, key in (("value_info", "name"), ("initializer", "name"), ("quantization_annotation", "tensor_name")):
-            items = sorted(getattr(graph, field), key=lambda item, key=key: getattr(item, key))
-            graph.ClearField(field)
-            getattr(graph, field).extend(items)
-    for function in copy.functions:
-        items = sorted(function.value_info, key=lambda item: item.name)
-        function.ClearField("value_info")
-        function.value_info.extend(items)
-    functions = sorted(copy.functions, key=lambda function: (function.domain, function.name))
-    copy.ClearField("functions")
-    copy.functions.extend(functions)
-    return copy.SerializeToString(deterministic=True)
+__all__ = ["EDITS"]
 
 
 # ------------------------------------------------------------------------------------------------ values
@@ -219,6 +137,7 @@ VALUE_EDITS = [
     Edit("more outputs", _more_outputs_ir, _more_outputs),
 ]
 
+
 # ------------------------------------------------------------------------------------------------ model and graph
 
 
@@ -277,147 +196,6 @@ MODEL_EDITS = [
     Edit("device configurations", _devices_ir, _devices),
 ]
 
-# ------------------------------------------------------------------------------------------------ nodes
-
-
-def _node_fields_ir(model: ir.Model) -> None:
-    node = ir_node(model, "relu")
-    node.name, node.doc_string, node.op_type, node.domain, node.overload = "named", None, "Elu", "custom", "v2"
-    node.metadata_props.pop("b")
-
-
-def _node_fields(model: onnx.ModelProto) -> None:
-    node = proto_node(model, "relu")
-    node.name, node.op_type, node.domain, node.overload = "named", "Elu", "custom", "v2"
-    node.ClearField("doc_string")
-    del node.metadata_props[0]
-
-
-def _sign_of_zero_ir(model: ir.Model) -> None:
-    ir_node(model, "relu").attributes["extra"] = ir.AttrFloat32("extra", -0.0)
-
-
-def _sign_of_zero(model: onnx.ModelProto) -> None:
-    proto_node(model, "relu").attribute[0].CopyFrom(helper.make_attribute("extra", -0.0))
-
-
-def _attribute_doc_ir(model: ir.Model) -> None:
-    ir_node(model, "z").attributes["factor"].doc_string = "another text"
-
-
-def _attribute_doc(model: onnx.ModelProto) -> None:
-    proto_node(model, "z").attribute[0].doc_string = "another text"
-
-
-def _opaque_attributes_ir(model: ir.Model) -> None:
-    node = ir_node(model, "opaque")
-    del node.attributes["text"]
-    node.attributes["number"] = ir.AttrInt64("number", 3)
-    node.attributes["reference"] = ir.RefAttr("reference", "factor", ir.AttributeType.FLOAT)
-
-
-def _opaque_attributes(model: onnx.ModelProto) -> None:
-    node = proto_node(model, "opaque")
-    drop(node.attribute, "text")
-    node.attribute.append(helper.make_attribute("number", 3))
-    node.attribute.add(name="reference", ref_attr_name="factor", type=onnx.AttributeProto.FLOAT)
-
-
-def _replace_unreadable_ir(model: ir.Model) -> None:
-    ir_node(model, "opaque").attributes["sparse"] = ir.AttrString("sparse", "now a text")
-
-
-def _replace_unreadable(model: onnx.ModelProto) -> None:
-    node = proto_node(model, "opaque")
-    index = [attribute.name for attribute in node.attribute].index("sparse")
-    node.attribute[index].CopyFrom(helper.make_attribute("sparse", "now a text"))
-
-
-def _constant_ir(model: ir.Model) -> None:
-    ir_node(model, "constant").attributes["value"] = ir.AttrTensor("value", ir.tensor(np.float32([3, 4, 5]), name="t"))
-
-
-def _constant(model: onnx.ModelProto) -> None:
-    value = numpy_helper.from_array(np.float32([3, 4, 5]), "t")
-    proto_node(model, "constant").attribute[0].CopyFrom(helper.make_attribute("value", value))
-
-
-def _remove_node_ir(model: ir.Model) -> None:
-    node = ir_node(model, "opaque")
-    model.graph.remove(node, safe=True)
-
-
-def _remove_node(model: onnx.ModelProto) -> None:
-    node = proto_node(model, "opaque")
-    drop(model.graph.node, node.name)
-
-
-def add_node(after: str) -> Edit:
-    new = f"neg_{after}"
-
-    def on_ir(model: ir.Model) -> None:
-        node = ir_node(model, after)
-        value = node.outputs[0]
-        added = ir.node("Neg", [value], name=new, metadata_props={"made": "here"})
-        added.outputs[0].name = new
-        node.graph.insert_after(node, added)  # type: ignore[union-attr] # it is in a graph
-
-    def on_proto(model: onnx.ModelProto) -> None:
-        holders = [*all_graphs(model), *model.functions]
-        nodes = next(holder.node for holder in holders if any(after in node.output for node in holder.node))
-        place = next(index for index, node in enumerate(nodes) if after in node.output)
-        added = onnx.NodeProto(op_type="Neg", input=[after], output=[new], name=new)
-        added.metadata_props.add(key="made", value="here")
-        nodes.insert(place + 1, added)
-
-    return Edit(f"add a node after {after}", on_ir, on_proto)
-
-
-def _swap_branches_ir(model: ir.Model) -> None:
-    node = ir_node(model, "branched")
-    then, other = node.attributes["then_branch"].as_graph(), node.attributes["else_branch"].as_graph()
-    node.attributes["then_branch"] = ir.AttrGraph("then_branch", other)
-    node.attributes["else_branch"] = ir.AttrGraph("else_branch", then)
-
-
-def _swap_branches(model: onnx.ModelProto) -> None:
-    first, second = proto_node(model, "branched").attribute[:2]
-    first.name, second.name = second.name, first.name
-    node = proto_node(model, "branched")
-    attributes = [second, first]
-    node.ClearField("attribute")
-    node.attribute.extend(attributes)
-
-
-def _new_branch_ir(model: ir.Model) -> None:
-    relu = ir_value(model, "relu")
-    new = ir.node("Abs", [relu], name="abs")
-    new.outputs[0].name = "abs_out"
-    ir_node(model, "branched").attributes["else_branch"] = ir.AttrGraph(
-        "else_branch", ir.Graph([], [new.outputs[0]], nodes=[new], name="new_else")
-    )
-
-
-def _new_branch(model: onnx.ModelProto) -> None:
-    node = onnx.NodeProto(op_type="Abs", input=["relu"], output=["abs_out"], name="abs")
-    graph = onnx.GraphProto(name="new_else", node=[node], output=[onnx.ValueInfoProto(name="abs_out")])
-    proto_node(model, "branched").attribute[1].CopyFrom(helper.make_attribute("else_branch", graph))
-
-
-NODE_EDITS = [
-    Edit("node fields", _node_fields_ir, _node_fields),
-    Edit("the sign of a zero", _sign_of_zero_ir, _sign_of_zero),
-    Edit("an attribute's doc string", _attribute_doc_ir, _attribute_doc),
-    Edit("attributes of an opaque node", _opaque_attributes_ir, _opaque_attributes),
-    Edit("replace what cannot be read", _replace_unreadable_ir, _replace_unreadable),
-    Edit("a Constant's value", _constant_ir, _constant),
-    Edit("remove a node", _remove_node_ir, _remove_node),
-    add_node("other"),
-    add_node("inner"),
-    add_node("t"),
-    Edit("swap the branches", _swap_branches_ir, _swap_branches),
-    Edit("another branch", _new_branch_ir, _new_branch),
-]
 
 # ------------------------------------------------------------------------------------------------ initializers
 
@@ -488,6 +266,7 @@ TENSOR_EDITS = [
     tensor_metadata("stored"),
     Edit("a tensor's doc string", _tensor_doc_ir, _tensor_doc),
 ]
+
 
 # ------------------------------------------------------------------------------------------------ functions
 
@@ -566,8 +345,10 @@ FUNCTION_EDITS = [
     Edit("add a function", _add_function_ir, _add_function),
 ]
 
+
 REMOVE_FUNCTIONS = Edit(
     "remove the functions", lambda model: model.functions.clear(), lambda model: model.ClearField("functions")
 )
+
 
 EDITS = [*VALUE_EDITS, *MODEL_EDITS, *NODE_EDITS, *TENSOR_EDITS, *FUNCTION_EDITS, REMOVE_FUNCTIONS]

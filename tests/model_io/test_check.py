@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from onnxfuse.errors import ModelError
 from onnxfuse.model_io import open_model
-from tests.model_io.edits import proto_node
+from tests.model_io.editing import proto_node
 from tests.model_io.models import edited, everything
 
 Model = onnx.ModelProto

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from onnxfuse.model_io import load
 from onnxfuse.model_io.emit import emit
-from tests.model_io.edits import EDITS, Edit, normalized
+from tests.model_io.editing import Edit, normalized
+from tests.model_io.edits import EDITS
 from tests.model_io.models import edited, everything, messages, proto_of
 
 EXAMPLES = int(os.environ.get("ONNXFUSE_EXAMPLES", "200"))

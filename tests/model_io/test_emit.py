@@ -15,7 +15,7 @@ from onnxfuse.model_io import load, open_model, wire
 from onnxfuse.model_io.emit import emit, evaluable
 from onnxfuse.model_io.origin import is_opaque
 from tests.backend.suite import KINDS, load_models
-from tests.model_io.edits import ir_node, ir_value, proto_node
+from tests.model_io.editing import ir_node, ir_value, proto_node
 from tests.model_io.models import chain, edited, everything, messages, proto_of
 
 PASSES = "merge-sliced,remove-pad"

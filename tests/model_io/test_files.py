@@ -17,8 +17,8 @@ import onnxfuse
 from onnxfuse.errors import ModelError, UsageError
 from onnxfuse.model_io import files, load, open_model, save
 from onnxfuse.model_io.files import Saved, write
+from tests.model_io.external import external, put
 from tests.model_io.models import chain, edited, proto_of
-from tests.model_io.test_external import external, put
 
 WEIGHTS = [np.full((32, 32), value, np.float32) for value in (1, 2, 3)]
 
