@@ -22,7 +22,10 @@ from onnxfuse.verification.model_constants import constants_of, integers_of
 if TYPE_CHECKING:
     from onnxfuse.verification.model_check import ModelCheck
 
-__all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "StopError", "sets_of"]
+__all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "Progress", "StopError", "sets_of"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done with which input set, how many are done, and how many there are."""
 
 FAMILY_NAMES: Final = (*get_args(Family), "bindings")
 """What can be selected; `bindings` are more sizes of the symbolic dims, with a few draws of some families at each."""

@@ -12,10 +12,10 @@ from onnxfuse.verification.custom_ops import cut
 from onnxfuse.verification.eval_model import EvalModel, identical, invalid, without_data
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_data import InputData
-from onnxfuse.verification.input_sets import StopError, sets_of
+from onnxfuse.verification.input_sets import Progress, StopError, sets_of
 from onnxfuse.verification.interface import compare_interface
 from onnxfuse.verification.judgement import Tolerance
-from onnxfuse.verification.model_check import ModelCheck, Progress
+from onnxfuse.verification.model_check import ModelCheck
 from onnxfuse.verification.pair import Pair
 from onnxfuse.verification.structural import Structure, shared_memory
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
@@ -51,7 +51,7 @@ def check_models(
         selected: The families that `full` draws; None for all.
         tolerances: The user's own, by the name of an output; None for all other outputs.
         budget_s: Seconds after which what is left is listed as not run.
-        progress: Called after every input set with its name, the number done, and the number in all.
+        progress: Told of every input set: its name, the number done, and the number in all.
         memory_limit: Bytes that the intermediates of one model may take; above that they are not exposed.
         custom_op_library: The path of a shared library that registers custom operators with onnxruntime. Without it
             they are left out: what they read is compared, and what they give is drawn.

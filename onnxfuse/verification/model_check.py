@@ -12,18 +12,16 @@ import numpy as np
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.divergence import layers
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
-from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, StopError
+from onnxfuse.verification.input_sets import CutError, Feeds, InputSet, Progress, StopError
 from onnxfuse.verification.inputs import InputError
-from onnxfuse.verification.judgement import Judgement, Tolerance
+from onnxfuse.verification.judgement import Tolerance
 from onnxfuse.verification.pair import Pair, SecondFailsError
 from onnxfuse.verification.structural import Structure, shared_memory
 from onnxfuse.verification.tally import Tally
 from onnxfuse.verification.tolerance import RoundingRule
 from onnxfuse.verification.verdict import Status, Verdict
 
-__all__ = ["ModelCheck", "Progress"]
-
-Progress = Callable[[str, int, int], None]
+__all__ = ["ModelCheck"]
 
 LAYERS_S: Final = 30.0
 MOST_TIMEOUTS: Final = 3
@@ -217,15 +215,17 @@ class ModelCheck:
         if self._rule is None:
             own = {index: tally.tolerance for index, tally in enumerate(self.tallies) if tally.tolerance is not None}
             self._rule = RoundingRule(
-                self.a, self.b, self.pair.both, seed=self.seed, deadline=self.pair.deadline, tolerances=own
+                self.a,
+                self.b,
+                self.pair.both,
+                seed=self.seed,
+                deadline=self.pair.deadline,
+                within=self.within,
+                progress=self.progress,
+                tolerances=own,
             )
         self._rule.rounded |= {index for index, tally in enumerate(self.tallies) if tally.rounded}
-        try:
-            judgements = self._rule.decide(sets, self._normal)
-        except CutError:
-            judgements = [Judgement(undecided=f"whether it is rounding was not decided {self.within}")] * len(
-                self.tallies
-            )
+        judgements = self._rule.decide(sets, self._normal)
         for note in self._rule.notes:
             self.pair.remark(note)
         for tally, judgement in zip(self.tallies, judgements, strict=True):

@@ -61,7 +61,7 @@ class Pair:
     @property
     def within(self) -> str:
         """The budget, in words."""
-        return f"within the budget of {self.budget_s:g} s"
+        return "in time" if self.budget_s is None else f"within the budget of {self.budget_s:g} s (--verify-budget)"
 
     @property
     def deadline(self) -> float | None:
@@ -105,11 +105,17 @@ class Pair:
             raise SecondFailsError(f"the second model fails where the first one runs: {error}") from error
 
     def both(self, feeds: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-        """Runs both; raises `EvaluationError` where either fails."""
-        before = self.first(feeds)
+        """Runs both, for the rounding rule.
+
+        Raises:
+            EvaluationTimeoutError: The budget is used up, or one of them does not come to an end.
+            EvaluationError: Either cannot be loaded, or fails.
+        """
         try:
-            return before, self.second(feeds)
-        except SecondFailsError as error:
+            return self.first(feeds), self.second(feeds)
+        except CutError as error:
+            raise EvaluationTimeoutError(f"not finished {self.within}") from error
+        except (SecondFailsError, StopError) as error:
             raise EvaluationError(str(error)) from error
 
     def forget_first(self) -> None:

@@ -142,7 +142,7 @@ class _Comparison:
         if not self.differing:
             return None
         one, other = (EvalModel(self.sides.side(side), self.built.weights) for side in ("before", "after"))
-        rule = RoundingRule(one, other, self._run, deadline=time.monotonic() + RULE_S)
+        rule = RoundingRule(one, other, self._run, deadline=time.monotonic() + RULE_S, within=f"within {RULE_S:g} s")
         judgements = rule.decide(self.differing, self._normal)
         for judgement in judgements:
             if judgement.why is not None:

@@ -10,8 +10,7 @@ u the unit roundoff, eta the smallest positive number and r the twin's result.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.fed_values import beyond_root, has_extreme, has_nonfinite, jittered, without_nonfinite
 from onnxfuse.verification.graph_facts import GraphFacts
-from onnxfuse.verification.input_sets import InputSet
+from onnxfuse.verification.input_sets import InputSet, Progress
 from onnxfuse.verification.judgement import Judgement, Tolerance, excess, in_words
 from onnxfuse.verification.leaves import Leaf, changed, class_of, largest, tensors_of
 from onnxfuse.verification.twin import Disturbance, Twin
@@ -42,8 +41,6 @@ MOST_DRAWS: Final = 60
 TWIN_LIMIT: Final = 8.0
 DIRECT_LIMIT: Final = 32.0
 WRONG_TWIN: Final = 2.0**14
-PATIENCE_S: Final = 120.0
-"""After so many seconds no further input set is begun: on a large model every one takes many runs in float64."""
 
 Runs = Callable[[Mapping[str, Any]], tuple[list[Any], list[Any]]]
 """Runs both models on one set of inputs; raises `EvaluationError`."""
@@ -58,7 +55,9 @@ class RoundingRule:
         b: The model that should do the same.
         run: Runs both.
         seed: Of the noise.
-        deadline: Of `time.monotonic()`.
+        deadline: Of `time.monotonic()`: what is not judged by then is undecided.
+        within: That limit, in words.
+        progress: Told of every input set before it is run: on a large model each takes many runs in float64.
         tolerances: The user's own, by the number of the output: what is within them needs no rule.
         rounded: Outputs that are known to be rounded otherwise, somewhere.
         notes: What a user should know of the twins.
@@ -69,6 +68,8 @@ class RoundingRule:
     run: Runs
     seed: int = 0
     deadline: float | None = None
+    within: str = "in time"
+    progress: Progress | None = None
     tolerances: Mapping[int, Tolerance] = field(default_factory=dict)
     rounded: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -93,20 +94,17 @@ class RoundingRule:
         """
         judgements = [Judgement() for _ in self.a.proto.graph.output]
         chosen = list(_round_robin(differing))[:MOST_DRAWS]
-        patience = time.monotonic() + PATIENCE_S
+        measured = normal[:RHO_DRAWS]
         try:
             with np.errstate(all="ignore"):
-                self._measure_rho(normal[:RHO_DRAWS], patience)
-                for done, inputs in enumerate(chosen):
-                    if done and time.monotonic() > patience:
-                        self.notes.append(
-                            f"the rounding rule looked at {done} of {len(differing)} differing input sets"
-                        )
-                        break
+                self._measure_rho(self._told(measured, 0, len(measured) + len(chosen)))
+                for inputs in self._told(chosen, len(measured), len(measured) + len(chosen)):
                     self._judge(inputs, judgements)
         except EvaluationTimeoutError:
+            # What was found stands; that nothing was found says nothing of the sets that are left.
             for judgement in judgements:
-                judgement.undecided = "the time was up before it was decided whether the difference is rounding"
+                judgement.undecided = f"whether the difference is rounding was not decided {self.within}"
+            return judgements
         for judgement in judgements:
             if judgement.left_out > judgement.compared:
                 judgement.undecided = "most of it hangs on a threshold, where rounding decides between whole steps"
@@ -120,6 +118,12 @@ class RoundingRule:
                         judgement.skipped_differs,
                     )
         return judgements
+
+    def _told(self, sets: Sequence[InputSet], before: int, total: int) -> Iterator[InputSet]:
+        for done, inputs in enumerate(sets, before):
+            if self.progress is not None:
+                self.progress(f"rounding on {inputs.label}", done, total)
+            yield inputs
 
     # ------------------------------------------------------------------ twins
 
@@ -147,14 +151,12 @@ class RoundingRule:
         self._twins[which] = None
         self.notes.append(f"the {('first', 'second')[which]} model is judged without its float64 twin: {why}")
 
-    def _measure_rho(self, normal: Sequence[InputSet], patience: float) -> None:
+    def _measure_rho(self, normal: Iterable[InputSet]) -> None:
         """How far the runs are from their twins, in units of sigma + tiny; a twin that is too far is discarded."""
         far = 0.0
-        for done, inputs in enumerate(normal):
+        for inputs in normal:
             if inputs.label in self._known:
                 continue
-            if done and time.monotonic() > patience - PATIENCE_S / 2:
-                break
             try:
                 leaves = self._analysed(inputs.make())
             except EvaluationError as error:

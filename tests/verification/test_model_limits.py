@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,19 @@ NEVER = """g (float[2] x) => (float[K] y) <int64 n = {9223372036854775807}, bool
 }"""
 
 
+def stepping_clock(
+    monkeypatch: pytest.MonkeyPatch, passed: Callable[[str, int], bool]
+) -> Callable[[str, int, int], None]:
+    """A clock that stands still, and what moves it on where `passed` says so of what is being done."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def progress(label: str, done: int, _total: int) -> None:
+        clock[0] += 100.0 if passed(label, done) else 0.0
+
+    return progress
+
+
 def test_a_budget_that_is_used_up_is_not_a_pass() -> None:
     text = "g (float[N] x) => (float[K] y) { y = Relu(x) }"
     for families in ("quick", "full"):
@@ -31,17 +45,59 @@ def test_a_budget_that_is_used_up_is_not_a_pass() -> None:
 
 def test_what_the_budget_cut_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "g (float[4] x) => (float[K] y) { y = Relu(x) }"
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-
-    def progress(_label: str, done: int, _total: int) -> None:
-        clock[0] = 0.0 if done < 4 else 100.0
-
+    progress = stepping_clock(monkeypatch, lambda _, done: done == 4)
     verdict = full(text, detour(text), budget_s=60.0, progress=progress)
     assert verdict.draws == 4
-    assert verdict.not_run == ("38 of 42 input sets were not finished within the budget of 60 s",)
+    assert verdict.not_run == ("38 of 42 input sets were not finished within the budget of 60 s (--verify-budget)",)
     assert verdict.outputs[0].status is Status.EQUIVALENT
     assert verdict.status is Status.NOT_RUN
+
+
+TENTH_THRICE = "g (float[N, 8] x) => (float[N, 8] y) <float a = {0.1}, float b = {3}> { p = Mul(x, a) y = Mul(p, b) }"
+THREE_TENTHS = "g (float[N, 8] x) => (float[N, 8] y) <float a = {0.3}> { y = Mul(x, a) }"
+
+
+def test_rounding_that_the_budget_leaves_undecided_is_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = stepping_clock(monkeypatch, lambda label, _: label.startswith("rounding on ladder"))
+    verdict = full(TENTH_THRICE, THREE_TENTHS, budget_s=60.0, progress=progress)
+    assert verdict.status is Status.NOT_RUN, verdict.explain()
+    why = "whether the difference is rounding was not decided within the budget of 60 s (--verify-budget)"
+    assert verdict.outputs[0].why == why
+
+
+def test_without_a_budget_rounding_is_decided_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int]] = []
+
+    def passed(label: str, done: int) -> bool:
+        told.append((label.split(" at ", maxsplit=1)[0], done))
+        return label.startswith("rounding on")
+
+    verdict = full(TENTH_THRICE, THREE_TENTHS, progress=stepping_clock(monkeypatch, passed))
+    assert verdict.equivalent, verdict.explain()
+    assert not any("rounding rule looked at" in note for note in verdict.notes)
+    rounding = [(label, done) for label, done in told if label.startswith("rounding on")]
+    assert rounding[0] == ("rounding on normal 0", 0)
+    assert len(rounding) > 60
+    families = {label.split()[2] for label, _ in rounding}
+    assert {"normal", "ladder", "wide", "small", "offset", "constants"} <= families
+
+
+def test_what_was_found_before_the_budget_was_used_up_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = "g (float[N, 8] x) => (float[N, 8] y) { y = Mul(x, x) }"
+    after = before.replace("{ y = Mul(x, x)", "<float m = {300}> { a = Abs(x) c = Min(a, m) y = Mul(c, a)")
+    seen: list[str] = []
+
+    def passed(label: str, _: int) -> bool:
+        seen.append(label)
+        return label.startswith("rounding on ladder 2")
+
+    verdict = full(
+        before, after, budget_s=60.0, progress=stepping_clock(monkeypatch, passed), selected=["normal", "ladder"]
+    )
+    assert any(label.startswith("rounding on ladder 2") for label in seen)
+    assert verdict.status is Status.DIFFERENT, verdict.explain()
+    assert verdict.outputs[0].draw is not None
+    assert verdict.outputs[0].draw.startswith("ladder")
 
 
 def test_a_run_that_does_not_end_is_stopped_by_the_budget() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,11 @@ import pytest
 
 from onnxfuse.verification.disturb import Marks, Noise
 from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.evaluate import EvaluationTimeoutError, Evaluator
+from onnxfuse.verification.input_sets import InputSet
+from onnxfuse.verification.inputs import Binding
 from onnxfuse.verification.model import Tolerance, check_models
+from onnxfuse.verification.tolerance import RoundingRule
 from onnxfuse.verification.twin import Twin
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
 
@@ -274,3 +280,25 @@ def test_a_tolerance_of_ones_own(rtol: float, *, equivalent: bool) -> None:
         assert (only(found).needed or 0) > 0
     else:
         assert "that is not within rtol 0.01 and atol 0, as asked for" in (only(found).why or "")
+
+
+def test_what_overflows_decides_only_once_all_was_judged() -> None:
+    # Of the first set nothing but what overflows differs; the second, which shows that it is rounding, is not finished.
+    before = EvalModel(parse(f"{head()} <float a = {{1e30}}, float b = {{1e-30}}> {{ p = Mul(x, a) y = Mul(p, b) }}"))
+    after = EvalModel(parse(f"{head()} {{ y = Identity(x) }}"))
+    models = [Evaluator(model.proto) for model in (before, after)]
+    sets = [
+        InputSet(f"ladder {size:g}", "ladder", Binding({}), partial(dict, x=np.full((1, 8), size, np.float32)))
+        for size in (1e20, 0.7)
+    ]
+
+    def run(feeds: Mapping[str, Any], *, most: float) -> tuple[list[Any], list[Any]]:
+        if np.abs(feeds["x"]).max() < most:
+            raise EvaluationTimeoutError("the time is up")
+        return models[0].run(feeds), models[1].run(feeds)
+
+    (judgement,) = RoundingRule(before, after, partial(run, most=1.0)).decide(sets, [])
+    assert (judgement.why, judgement.skipped_differs) == (None, "ladder 1e+20")
+    assert judgement.undecided == "whether the difference is rounding was not decided in time"
+    (judgement,) = RoundingRule(before, after, partial(run, most=0.0)).decide(sets[:1], [])
+    assert "nothing is rounded otherwise" in (judgement.why or "")
