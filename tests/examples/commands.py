@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-__all__ = ["ROOT", "commands_of", "console_of", "make_prints", "need", "run"]
+__all__ = ["ROOT", "commands_of", "console_of", "make_prints", "need", "normalized", "run", "run_fill"]
 
 ROOT: Final = Path(__file__).parent.parent.parent
 SHELL: Final = ("sh", "bash", "shell", "console", "")
@@ -43,6 +43,11 @@ def console_of(path: Path, command: str) -> list[str]:
     raise AssertionError(f"{path} has no session of {command}")
 
 
+def normalized(lines: list[str]) -> list[str]:
+    """Returns lines without times, and without the widths that depend on them."""
+    return [" ".join(re.sub(r"\d+\.\d\d s", "TIME", line).split()) for line in lines]
+
+
 def need(program_or_module: str, present: bool) -> None:
     """Skips the test where something is missing; in CI nothing is."""
     if present:
@@ -58,6 +63,17 @@ def run(argv: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *argv], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
+
+
+def run_fill(readme: Path, output: str, cwd: Path) -> None:
+    """Runs the command of a README that writes the graph `output` with weights, below `cwd`."""
+    (command,) = [line for line in commands_of(readme) if " fill " in line and line.endswith(output)]
+    python, *argv = command.split()
+    assert python == "python"
+    (cwd / "examples").symlink_to(ROOT / "examples")
+    done = run(argv, cwd)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (cwd / "examples").unlink()
 
 
 def make_prints(target: str) -> list[str]:

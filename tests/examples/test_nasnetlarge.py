@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 import onnxfuse
 from onnxfuse.cli.main import main
 from onnxfuse.report.records import Applied
 from onnxfuse.testing import fill
-from tests.examples.commands import ROOT, commands_of, console_of
+from tests.examples.commands import ROOT, commands_of, console_of, normalized
+from tests.examples.graphs import results
 
 FOLDER = ROOT / "examples" / "nasnetlarge"
 STRIPPED = FOLDER / "nasnetlarge.onnx"
@@ -37,21 +36,6 @@ def places_of_json(report: dict[str, Any]) -> list[tuple[Any, ...]]:
         for item in report["passes"]
         for o in item["applied"]
     ]
-
-
-def results(path: Path, image: np.ndarray) -> list[np.ndarray]:
-    """What onnxruntime computes, without rewriting anything itself."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    found: list[np.ndarray] = session.run(None, {"image": image})
-    return found
-
-
-def normalized(lines: list[str]) -> list[str]:
-    """Lines without times, and without the widths that depend on them."""
-    return [" ".join(re.sub(r"\d+\.\d\d s", "TIME", line).split()) for line in lines]
 
 
 def test_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -104,24 +88,3 @@ def test_what_merges_is_what_the_guide_merges_by_name() -> None:
     cells = Counter(outcome.at.node.split("/")[1] for outcome in report.applied)
     assert cells == {"cell_stem_1": 1, "cell_0": 1, "cell_6": 1, "cell_12": 1, "reduction_cell_0": 7}
     assert all([op_type for _, op_type in outcome.removed] == ["Slice", "Slice"] for outcome in report.applied)
-
-
-def test_the_readme_counts_right() -> None:
-    text = (FOLDER / "README.md").read_text()
-    ops = Counter(node.op_type for node in onnx.load(STRIPPED).graph.node)
-    line = next(line for line in text.splitlines() if "Constant nodes:" in line)
-    total, constants = map(int, re.findall(r"(\d+) nodes, and (\d+) Constant nodes", line)[0])
-    assert constants == ops["Constant"]
-    assert total == ops.total() - constants
-    counts = re.findall(r"(\w+) (\d+)", line.partition(":")[2])
-    assert len(counts) >= 10
-    assert {name: int(count) for name, count in counts} == {name: ops[name] for name, _ in counts}
-
-
-def test_what_was_stripped_says_so() -> None:
-    initializers = onnx.load(STRIPPED).graph.initializer
-    stripped = [tensor for tensor in initializers if tensor.doc_string == "stripped"]
-    assert len(stripped) > 700
-    assert not any(tensor.raw_data or tensor.float_data for tensor in stripped)
-    assert sum(int(np.prod(tensor.dims)) for tensor in stripped) > 88_000_000
-    assert STRIPPED.stat().st_size < 400_000
