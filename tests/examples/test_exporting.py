@@ -92,6 +92,17 @@ def test_a_checkpoint_in_the_forms_that_training_writes(
     assert torch.equal(model.bias, torch.full((2,), 5.0))
 
 
+def test_a_checkpoint_from_before_torch_0_4_1(tmp_path: Path, exporting: dict[str, Any], torch: Any) -> None:
+    """In the format before the zip, and without the counts that batch normalizations have since."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
+    state = exporting["random_state"](model, 0)
+    old = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    assert len(old) == len(state) - 1
+    torch.save({"state_dicts": [old]}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    exporting["load_checkpoint"](model, tmp_path / "old.pth")
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
 def test_random_weights_are_seeded(exporting: dict[str, Any], torch: Any) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     first, again, other = (exporting["random_state"](model, seed) for seed in (0, 0, 1))

@@ -7,11 +7,12 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from tests.examples.commands import ROOT, commands_of, need
-from tests.examples.graphs import assert_same_graph
+from tests.examples.graphs import assert_same_graph, results
 
 # For each command of a README the graph that it must write, and tensors of the checkpoint that are in that as they were.
 EXPORTS = {
@@ -28,28 +29,35 @@ EXPORTS = {
 }
 
 
-def save_checkpoint(export: dict[str, Any], path: Path) -> Any:
-    """Weights of our own, as training on several devices saves them."""
+def weights_of(export: dict[str, Any], argv: list[str]) -> Any:
+    """The network with the weights that it is exported with; a checkpoint is written as training on devices does."""
     import torch
 
     model, _ = export["NETWORK"].build()
-    state = export["EXPORTING"]["random_state"](model, seed=7)
-    torch.save({"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
-    return state
+    trained = "--checkpoint" in argv
+    state = export["EXPORTING"]["random_state"](model, seed=7 if trained else 0)
+    if trained:
+        content = {"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}
+        torch.save(content, argv[argv.index("--checkpoint") + 1])
+    model.load_state_dict(state)
+    return model.eval()
 
 
 @pytest.mark.parametrize("command", EXPORTS)
 def test_the_export_is_what_is_committed(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """With a checkpoint it also computes what the network does, at another batch than the one it was traced with."""
     need("torch", importlib.util.find_spec("torch") is not None)
+    import torch
+
     _, script, *argv = command.split()
     stem, kept = EXPORTS[command]
     folder = (ROOT / script).parent
     assert command in commands_of(folder / "README.md")
     export = runpy.run_path(str(ROOT / script))
     monkeypatch.chdir(tmp_path)
-    state = save_checkpoint(export, Path(argv[2])) if "--checkpoint" in argv else {}
+    model = weights_of(export, argv)
     files = {path.name for path in tmp_path.iterdir()}
     assert export["EXPORTING"]["main"](export["NETWORK"], argv) == 0
     assert capfd.readouterr() == ("", "")
@@ -60,4 +68,13 @@ def test_the_export_is_what_is_committed(
     assert [dim.dim_param for dim in fresh.graph.input[0].type.tensor_type.shape.dim] == ["-1", "", "", ""]
     weights = {tensor.name: tensor for tensor in fresh.graph.initializer}
     for name in kept:
-        assert weights[name].raw_data == state[name].numpy().tobytes()
+        assert weights[name].raw_data == model.state_dict()[name].numpy().tobytes()
+
+    if not kept:
+        return
+    images = np.random.default_rng(3).normal(size=(2, 3, 224, 224)).astype(np.float32)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(images)).numpy()
+    (found,) = results(f"{stem}.onnx", images)
+    assert expected.std(axis=0).mean() > 1e-2
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
