@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfuse.errors import UsageError
+from onnxfuse.model_io.kinds import Kind, kind_of, with_model
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelLike", "Opened", "copy_of", "load", "open_model", "save"]
 
 ModelLike = Any
-"""A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`."""
+"""A path, `bytes`, an `onnx.ModelProto`, an `onnx_ir.Model`, an `onnx_graphsurgeon.Graph` or a `torch.onnx.ONNXProgram`."""
 
 
 @dataclass
@@ -27,12 +27,12 @@ class Opened:
     """A model that came in, ready to be looked at raw or to be changed.
 
     Attributes:
-        kind: What it came as: `path`, `bytes`, `proto` or `ir`.
-        source: Its protobuf, for every kind but `ir`.
+        kind: What it came as.
+        source: Its protobuf; None where it came as an `onnx_ir.Model`, or as an ONNXProgram, which has one.
         given: The caller's object; never changed.
     """
 
-    kind: str
+    kind: Kind
     source: Source | None
     given: ModelLike
     _working: ir.Model | None = field(default=None, repr=False)
@@ -42,10 +42,18 @@ class Opened:
         """The file it came from."""
         return self.source.path if self.source is not None else None
 
+    @property
+    def model(self) -> ir.Model:
+        """The `onnx_ir.Model` to look at: the caller's own where one came, else the working one. Not to be changed."""
+        if self.source is not None:
+            return self.working_model()
+        model: ir.Model = self.given.model if self.kind is Kind.PROGRAM else self.given
+        return model
+
     def working_model(self) -> ir.Model:
         """Returns the `onnx_ir.Model` to rewrite: one, made on first use, and never the caller's own."""
         if self._working is None:
-            self._working = copy_of(self.given) if self.source is None else _attached(self.source)
+            self._working = copy_of(self.model) if self.source is None else _attached(self.source)
         return self._working
 
     def replace_working_model(self, model: ir.Model) -> None:
@@ -58,35 +66,45 @@ class Opened:
             # NodeProto.op_type is field 4; the same bytes elsewhere only cost a look that finds nothing.
             name = op_type.encode()
             return b"\x22" + bytes([len(name)]) + name in self.source.light
-        graphs = [*self.given.graphs(), *(function.graph for function in self.given.functions.values())]
+        graphs = [*self.model.graphs(), *(function.graph for function in self.model.functions.values())]
         return any(node.op_type == op_type for graph in graphs for node in graph)
 
     def result(self) -> ModelLike:
         """Returns the working model as the kind that came in (for a path: an `onnx_ir.Model`)."""
-        if self.kind in ("path", "ir"):
+        if self.kind in (Kind.PATH, Kind.IR):
             return self.working_model()
+        if self.kind is Kind.PROGRAM:
+            return with_model(self.given, self.working_model())
         emitted = self.emitted(changed=True)
-        return emitted.message() if self.kind == "proto" else emitted.data()
+        if self.kind is Kind.GRAPHSURGEON:
+            from onnxfuse.model_io.graphsurgeon import graph_of
+
+            return graph_of(emitted, self.given)
+        return emitted.message() if self.kind is Kind.PROTO else emitted.data()
 
     def emitted(self, *, changed: bool) -> Emitted:
-        """Returns the model in pieces, to be written: the working one (of kind `ir`: the caller's), or as it came."""
+        """Returns the model in pieces, to be written: the working one (without one: the caller's), or as it came."""
         if not changed and self.source is not None:
             from onnxfuse.model_io.emitted import emit_source
 
             return emit_source(self.source)
         from onnxfuse.model_io.emit import emit
 
-        return emit(self.given if self.source is None and self._working is None else self.working_model())
+        return emit(self.model if self._working is None else self.working_model())
 
     def unchanged(self) -> ModelLike:
         """Returns the model as it came, as a copy where the caller could change it."""
-        if self.kind == "bytes":
+        if self.kind is Kind.BYTES:
             return self.given
-        if self.kind == "proto":
+        if self.kind is Kind.PROTO:
             copy = type(self.given)()
             copy.CopyFrom(self.given)
             return copy
-        return self.working_model()
+        if self.kind is Kind.GRAPHSURGEON:
+            from onnxfuse.model_io.graphsurgeon import same_graph
+
+            return same_graph(self.given)
+        return self.result()
 
 
 def open_model(model: ModelLike) -> Opened:
@@ -97,23 +115,21 @@ def open_model(model: ModelLike) -> Opened:
             external data is missing, short or outside its folder.
         UsageError: It is no kind of model that onnxfuse knows.
     """
-    import onnx
+    kind = kind_of(model)
+    if kind in (Kind.IR, Kind.PROGRAM):
+        return Opened(kind, None, model)
+    if kind is Kind.GRAPHSURGEON:
+        from onnxfuse.model_io.graphsurgeon import source_of
 
+        return Opened(kind, source_of(model), model)
     from onnxfuse.model_io.source import Source
 
-    if isinstance(model, (str, os.PathLike)):
-        return Opened("path", _checked(Source.from_path(Path(os.fsdecode(model)))), model)
-    if isinstance(model, (bytes, bytearray, memoryview)):
+    if kind is Kind.PATH:
+        return Opened(kind, _checked(Source.from_path(Path(os.fsdecode(model)))), model)
+    if kind is Kind.BYTES:
         data = bytes(model)
-        return Opened("bytes", _checked(Source.from_buffer(memoryview(data))), data)
-    if isinstance(model, onnx.ModelProto):
-        return Opened("proto", _checked(Source.from_message(model)), model)
-    if _is_ir_model(model):
-        return Opened("ir", None, model)
-    raise UsageError(
-        f"{type(model).__module__}.{type(model).__qualname__} is no model: pass a path, bytes, an onnx.ModelProto or an "
-        "onnx_ir.Model"
-    )
+        return Opened(kind, _checked(Source.from_buffer(memoryview(data))), data)
+    return Opened(kind, _checked(Source.from_message(model)), model)
 
 
 def _checked(source: Source) -> Source:
@@ -145,21 +161,15 @@ def copy_of(model: ir.Model) -> ir.Model:
         return copy
 
 
-def _is_ir_model(model: object) -> bool:
-    # Without importing onnx_ir: whoever holds one has imported it.
-    return any(
-        base.__module__.partition(".")[0] == "onnx_ir" and base.__name__ == "Model" for base in type(model).__mro__
-    )
-
-
 def load(model: ModelLike) -> ir.Model:
     """Returns `model` as an `onnx_ir.Model` whose weights stay where they are: mapped, not read.
 
     What nobody changes of it is written by `save` byte for byte as it came.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` (whose large weights are shared: it must stay as it is) or an
-            `onnx_ir.Model` (of which a copy is returned).
+        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_graphsurgeon.Graph` (whose large weights are shared:
+            they must stay as they are), an `onnx_ir.Model` or a `torch.onnx.ONNXProgram` (of whose model a copy is
+            returned).
 
     Raises:
         ModelError: It cannot be read.
@@ -175,7 +185,7 @@ def save(model: ModelLike, path: str | os.PathLike[str]) -> Saved:
     Over 2 GiB, protobuf's limit, the weights go to `<name>.data` beside the file.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`.
+        model: A model of any kind that `load` takes.
         path: Where to.
 
     Returns:

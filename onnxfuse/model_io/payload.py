@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -70,6 +70,9 @@ NUMPY_DTYPES: Final[Mapping[int, np.dtype]] = {
     15: np.dtype("<c16"),
     16: np.dtype(ml_dtypes.bfloat16),
 }
+
+
+T = TypeVar("T")
 
 
 def elements(dims: Sequence[int]) -> int | None:
@@ -151,12 +154,26 @@ class TensorData:
         """Returns the bytes.
 
         Raises:
-            ModelError: They are not as many as element type and shape say.
+            ModelError: There are none, or not as many as element type and shape say.
         """
-        data = self.read()
+        data = self._had(self.read)
         if len(data) != self.size:
             raise ModelError(f"tensor {self.name!r} has {len(data)} bytes of data, its shape asks for {self.size}")
         return data
+
+    def array(self) -> np.ndarray | None:
+        """Returns the array, where it can be had without its bytes.
+
+        Raises:
+            ModelError: There is none.
+        """
+        return None if self.values is None else self._had(self.values)
+
+    def _had(self, how: Callable[[], T]) -> T:
+        try:
+            return how()
+        except (TypeError, RuntimeError) as error:  # what torch says of a FakeTensor
+            raise ModelError(f"tensor {self.name!r}: its values cannot be read: {error}") from error
 
 
 Data = Span | TensorData
@@ -215,8 +232,8 @@ class Payload:
         dtype = NUMPY_DTYPES.get(header.data_type)
         if dtype is None:
             return None
-        if isinstance(self.data, TensorData) and self.data.values is not None:
-            return self.data.values()
+        if isinstance(self.data, TensorData) and (array := self.data.array()) is not None:
+            return array
         return np.frombuffer(self.data.view(), dtype=dtype).reshape(tuple(header.dims))
 
 

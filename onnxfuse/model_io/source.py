@@ -38,7 +38,7 @@ from onnxfuse.model_io.payload import (
 from onnxfuse.model_io.recognize import what_else
 from onnxfuse.model_io.wire import Buffer
 
-__all__ = ["MODEL_GRAPH", "PROTOBUF_LIMIT", "Source"]
+__all__ = ["MODEL_GRAPH", "PROTOBUF_LIMIT", "Source", "payload_of"]
 
 # Field number of onnx.proto.
 MODEL_GRAPH: Final = 7
@@ -152,12 +152,12 @@ class Source:
         _copy_fields(model.graph, skeleton.graph, leave_out="initializer")
         for ordinal, tensor in enumerate(model.graph.initializer):
             twin = skeleton.graph.initializer.add()
-            data = _data_of(tensor)
-            if data is None:
+            payload = payload_of(tensor)
+            if payload is None:
                 twin.CopyFrom(tensor)
             else:
-                _copy_fields(tensor, twin, leave_out="raw_data")
-                payloads[ordinal] = Payload(twin.SerializeToString(), data, message=tensor)
+                twin.MergeFromString(payload.header)
+                payloads[ordinal] = payload
         return cls(skeleton.SerializeToString(), payloads)
 
     @cached_property
@@ -210,15 +210,17 @@ class Source:
         return sum(payload.data.size for payload in self.payloads.values())
 
 
-def _data_of(tensor: onnx.TensorProto) -> TensorData | None:
-    """Returns the raw data of a large tensor; None where it has none, or where a field would be lost on the way."""
+def payload_of(tensor: onnx.TensorProto) -> Payload | None:
+    """Returns a large tensor as one whose data stays where it is; None where it has none, or would lose a field."""
     # Not by ByteSize(): it serializes the tensor to measure it. What is really there is compared when it is read.
     if not tensor.HasField("raw_data") or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
     size = data_bytes(tensor.data_type, tensor.dims)
     if size is None or size <= LARGE or len(UnknownFieldSet(tensor)):
         return None
-    return TensorData(tensor.name, size, lambda: tensor.raw_data)
+    header = onnx.TensorProto()
+    _copy_fields(tensor, header, leave_out="raw_data")
+    return Payload(header.SerializeToString(), TensorData(tensor.name, size, lambda: tensor.raw_data), message=tensor)
 
 
 def _copy_fields(message: Message, into: Message, *, leave_out: str) -> None:

@@ -18,7 +18,7 @@ __all__ = ["evaluable_before", "evaluable_of"]
 def evaluable_before(opened: Opened) -> EvalModel:
     """Returns the model as it came, for a runtime."""
     if opened.source is None:
-        return evaluable_of(opened.given, opened)
+        return evaluable_of(opened.model, opened)
     from onnxfuse.model_io.emit import evaluable
     from onnxfuse.model_io.emitted import emit_source
     from onnxfuse.verification.eval_model import EvalModel

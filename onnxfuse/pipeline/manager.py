@@ -261,7 +261,8 @@ def apply(
     """Runs passes over a model; each rewrite is compared with what it replaces before it is put in.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`. It is not changed.
+        model: A path, `bytes`, an `onnx.ModelProto`, an `onnx_ir.Model`, an `onnx_graphsurgeon.Graph` or a
+            `torch.onnx.ONNXProgram`. It is not changed.
         passes: A pipeline, as text or object; presets stand in it by name: `"default,transpose-around-softmax{axis=1}"`.
         verify: `off`, `structure`, `region` (each rewrite on its own region), or `model` (and the whole model, once).
         skip: Names of passes to leave out.

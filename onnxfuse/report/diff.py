@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from onnxfuse.model_io import Opened
     from onnxfuse.model_io.payload import NodePayload
+    from onnxfuse.model_io.source import Source
 
 __all__ = ["ModelDiff", "compare", "dim_text", "element_text", "nodes_of", "type_text"]
 
@@ -71,9 +72,8 @@ class ModelDiff:
 
 def compare(a: Opened, b: Opened) -> ModelDiff:
     """Compares two models as they came; nodes are matched by name, those without one by their outputs."""
-    if a.source is None or b.source is None:
-        raise TypeError("models are compared as they came: pass paths, bytes or messages")
-    before, after = a.source.proto, b.source.proto
+    a, b = _with_source(a), _with_source(b)
+    before, after = _source(a).proto, _source(b).proto
     counts, other = facts_of(a).ops, facts_of(b).ops
     nodes, nodes_after = dict(_nodes(before)), dict(_nodes(after))
     large, large_after = _large(a, nodes), _large(b, nodes_after)
@@ -95,6 +95,20 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
         ),
         initializers=tuple(_initializers(a, b)),
     )
+
+
+def _with_source(opened: Opened) -> Opened:
+    """Returns a model with its protobuf: what came as an `onnx_ir.Model` is compared as it would be written."""
+    from onnxfuse.model_io import Opened
+
+    if opened.source is not None:
+        return opened
+    return Opened(opened.kind, opened.emitted(changed=False).source(), opened.given)
+
+
+def _source(opened: Opened) -> Source:
+    assert opened.source is not None  # noqa: S101 - see _with_source
+    return opened.source
 
 
 def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -128,8 +142,7 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
 
 def _large(opened: Opened, nodes: Iterable[str]) -> dict[str, NodePayload]:
     """Returns the nodes (Constants) of which the parsed model leaves the data of large tensors where it lies."""
-    source = opened.source
-    assert source is not None  # noqa: S101 - compare() looked
+    source = _source(opened)
     # The main graph's nodes come first, in their order.
     main = islice(nodes, len(source.proto.graph.node))
     return {key: source.nodes[ordinal] for ordinal, key in enumerate(main) if ordinal in source.nodes}
@@ -311,16 +324,15 @@ def _initializers(a: Opened, b: Opened) -> Iterator[str]:
 def _stored(opened: Opened) -> Iterator[tuple[str, _Stored]]:
     import onnx
 
-    source = opened.source
-    assert source is not None  # noqa: S101 - compare() looked
+    source = _source(opened)
     for ordinal, tensor in enumerate(source.proto.graph.initializer):
         payload = source.payloads.get(ordinal)
         digest = hashlib.blake2b(digest_size=16)
         place = "the model's file"
         if payload is not None:
             digest.update(payload.data.view())
-        elif tensor.data_location == tensor.EXTERNAL and source.path is not None:
-            place = _add_external(digest, tensor, source.path.parent)
+        elif tensor.data_location == tensor.EXTERNAL and source.folder is not None:
+            place = _add_external(digest, tensor, source.folder)
         elif tensor.HasField("raw_data") or tensor.data_type == tensor.STRING:
             digest.update(b"".join([tensor.raw_data, *tensor.string_data]))
         elif any(len(getattr(tensor, field)) for field in DATA_FIELDS):  # else its weights were taken out

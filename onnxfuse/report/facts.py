@@ -19,7 +19,7 @@ __all__ = ["facts_of", "facts_of_ir"]
 def facts_of(opened: Opened) -> ModelFacts:
     """Counts the nodes of a model as it came."""
     if opened.source is None:
-        return facts_of_ir(opened.given)
+        return facts_of_ir(opened.model)
     ops: Counter[str] = Counter()
     proto = opened.source.proto
     stack: list[Iterable[onnx.NodeProto]] = [proto.graph.node, *(function.node for function in proto.functions)]

@@ -90,7 +90,10 @@ def test_answer_is_the_callers_to_change(path: Path) -> None:
 
 @pytest.mark.parametrize("given", [None, 3, object(), ["model.onnx"], onnx.GraphProto(), {}])
 def test_what_is_no_model_is_told(given: object) -> None:
-    with pytest.raises(UsageError, match="is no model: pass a path, bytes, an onnx.ModelProto or an onnx_ir.Model"):
+    kinds = (
+        "a path, bytes, an onnx.ModelProto, an onnx_ir.Model, an onnx_graphsurgeon.Graph or a torch.onnx.ONNXProgram"
+    )
+    with pytest.raises(UsageError, match=f"is no model: pass {kinds}"):
         open_model(given)
 
 
