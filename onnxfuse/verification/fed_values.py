@@ -12,7 +12,7 @@ from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.element_types import format_of
 from onnxfuse.verification.leaves import tensors_of
 
-__all__ = ["beyond_root", "has_extreme", "has_nonfinite", "jittered", "without_nonfinite"]
+__all__ = ["beyond_root", "has_extreme", "has_nonfinite", "mapped", "without_nonfinite"]
 
 
 def has_extreme(feeds: Mapping[str, Any]) -> bool:
@@ -37,18 +37,7 @@ def without_nonfinite(feeds: Mapping[str, Any], rng: np.random.Generator) -> dic
         wide = array.astype(np.float64)
         return np.where(np.isfinite(wide), wide, rng.standard_normal(wide.shape)).astype(array.dtype)
 
-    return {name: _mapped(fed, replaced) for name, fed in feeds.items()}
-
-
-def jittered(feeds: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """The same inputs, each float times 1 + 2 u N(0, 1); complex ones stay."""
-
-    def moved(array: np.ndarray) -> np.ndarray:
-        u = format_of(array.dtype).u
-        with np.errstate(all="ignore"):
-            return (array.astype(np.float64) * (1 + 2 * u * rng.standard_normal(array.shape))).astype(array.dtype)
-
-    return {name: _mapped(fed, moved) for name, fed in feeds.items()}
+    return {name: mapped(fed, replaced) for name, fed in feeds.items()}
 
 
 def _floats(feeds: Mapping[str, Any]) -> Iterator[np.ndarray]:
@@ -62,10 +51,10 @@ def _exceeds(array: np.ndarray, limit: float) -> bool:
         return not bool((np.abs(array.astype(np.float64)) <= limit).all())
 
 
-def _mapped(fed: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+def mapped(fed: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Changes the real floats of an input, those of a sequence one by one."""
     if isinstance(fed, list):
-        return [_mapped(item, change) for item in fed]
+        return [mapped(item, change) for item in fed]
     if fed is None or not is_float(fed.dtype) or fed.dtype.kind == "c":
         return fed
     return change(fed)

@@ -218,6 +218,7 @@ class ModelCheck:
                 self.a,
                 self.b,
                 self.pair.both,
+                self.pair.rerun,
                 seed=self.seed,
                 deadline=self.pair.deadline,
                 within=self.within,

@@ -55,7 +55,7 @@ class Pair:
         self._first: Evaluator | None = None
         self._second: Evaluator | None = None
         self._second_fails: str | None = None
-        self._exposed: bool | None = None
+        self._exposed = False
         self._loop_limit = 5 * LOOP_LIMIT_S
 
     @property
@@ -118,6 +118,19 @@ class Pair:
         except (SecondFailsError, StopError) as error:
             raise EvaluationError(str(error)) from error
 
+    def rerun(self, model: EvalModel, feeds: Mapping[str, Any]) -> list[Any]:
+        """Runs a model that is the first with other weights, as the first was run; raises as `both` does."""
+        try:
+            self._prepared(feeds)
+            evaluator = self._loaded(model, "reference" if self.backend == "reference" else None)
+            if evaluator.backend != self.backend:
+                raise EvaluationError(f"with other weights it runs only on {evaluator.backend}")
+            return self._timed(evaluator, feeds)
+        except CutError as error:
+            raise EvaluationTimeoutError(f"not finished {self.within}") from error
+        except StopError as error:
+            raise EvaluationError(str(error)) from error
+
     def forget_first(self) -> None:
         """Gives back the memory of the first model before the second takes its own; a later run loads it again."""
         self._first = None
@@ -151,35 +164,41 @@ class Pair:
         if self._first is None or exposed != self._exposed:
             self._first = self._second = None
             self._exposed = exposed
-            self._first = self._load(exposed)
+            self._first = self._load()
         return self._first
 
-    def _load(self, expose: bool) -> Evaluator:
-        def load(model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
+    def _loaded(self, model: EvalModel, prefer: Literal["reference"] | None) -> Evaluator:
+        try:
             return Evaluator(
                 model.proto,
                 weights=model.weights,
-                expose=expose,
+                expose=self._exposed,
                 prefer=prefer,
                 isolated=True,
                 custom_op_library=self.custom_op_library,
                 timeout_s=self._timeout(),
             )
+        except EvaluationTimeoutError:
+            self._raise_if_cut()
+            raise
 
+    def _load(self) -> Evaluator:
         try:
-            first = load(self.a, None)
+            first = self._loaded(self.a, None)
         except EvaluationError as error:
             raise StopError(f"the first model cannot be loaded: {error}") from error
         self.backend = first.backend
         try:
-            self._second = load(self.b, "reference" if self.backend == "reference" else None)
+            self._second = self._loaded(self.b, "reference" if self.backend == "reference" else None)
             if self._second.backend != self.backend:
                 reason = self._second.why_not_onnxruntime or ""
                 if is_own_fault(self.a.proto, self.b.proto, reason):
                     raise EvaluationError(f"onnxruntime, which loads the first one, says: {reason}")
                 self.remark(f"onnxruntime does not load the second model: {reason}")
-                first = load(self.a, "reference")
+                first = self._loaded(self.a, "reference")
                 self.backend = first.backend
+        except EvaluationTimeoutError:
+            raise  # no fault of the second model
         except EvaluationError as error:
             if custom_domains(self.b.proto) - custom_domains(self.a.proto):
                 raise StopError(f"the second model cannot be loaded: {error}") from error

@@ -11,8 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-import onnx
-
+from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.evidence import REJECTED, Evidence
 from onnxfuse.verification.region_model import Built, Region, build, signature
@@ -65,8 +64,8 @@ class RegionVerifier:
         return Evidence(REJECTED, f"not verified: {reasons[0]}")
 
     def _sides(self, region: Region, built: Built, guess: int, backend: Literal["onnxruntime", "reference"]) -> Sides:
-        def make(model: onnx.ModelProto) -> Evaluator:
+        def make(model: EvalModel) -> Evaluator:
             self.sessions += 1
-            return Evaluator(model, weights=built.weights, prefer=backend)
+            return Evaluator(model.proto, weights=model.weights, prefer=backend)
 
         return Sides(region, built, guess, make)

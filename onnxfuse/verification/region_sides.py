@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxfuse.analysis.shapes import Dim
+from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.region_model import Built, Region
 from onnxfuse.verification.sessions import PREFERRED
@@ -27,7 +28,7 @@ class Sides:
         why: Why the last input did not run.
     """
 
-    def __init__(self, region: Region, built: Built, guess: int, make: Callable[[onnx.ModelProto], Evaluator]) -> None:
+    def __init__(self, region: Region, built: Built, guess: int, make: Callable[[EvalModel], Evaluator]) -> None:
         """Makes the session.
 
         Args:
@@ -40,7 +41,7 @@ class Sides:
         self._make = make
         self._region, self._built, self._guess = region, built, guess
         self.model = side_model(region, built, guess, None)
-        self._both = make(self.model)
+        self._both = make(EvalModel(self.model, built.weights))
         self._original: Evaluator | None = None
         self._refused = self._refusal()
 
@@ -71,9 +72,13 @@ class Sides:
             return None
         return f"onnxruntime takes the original and refuses the replacement: {reason}"
 
-    def side(self, side: Literal["before", "after"]) -> onnx.ModelProto:
+    def rerun(self, model: EvalModel, feeds: Mapping[str, Any]) -> list[Any]:
+        """Runs the original, given it with other weights; raises `EvaluationError`."""
+        return self._make(model).run(feeds)
+
+    def side(self, side: Literal["before", "after"]) -> EvalModel:
         """One side as a model of its own."""
-        return side_model(self._region, self._built, self._guess, side)
+        return EvalModel(side_model(self._region, self._built, self._guess, side), self._built.weights)
 
     def _original_runs(self, feeds: Mapping[str, Any]) -> bool:
         self._original = self._original or self._make(self.side("before"))

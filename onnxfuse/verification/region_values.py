@@ -14,7 +14,6 @@ import onnx
 from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.draws import Family, draw, planned_counts
-from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError
 from onnxfuse.verification.evidence import GRADE_TESTED, NOT_RUN, REJECTED, Evidence, rejected
 from onnxfuse.verification.input_sets import AT_BINDINGS, InputSet
@@ -101,7 +100,7 @@ class _Comparison:
 
     def __post_init__(self) -> None:
         self._constants = constants_of(self.sides.model)
-        self._before = self.sides.side("before")
+        self._before = self.sides.side("before").proto
         self._normal: list[InputSet] = []
         self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
         self._largest = 0.0
@@ -141,8 +140,14 @@ class _Comparison:
         """Asks the rounding rule about what differs; None where nothing does."""
         if not self.differing:
             return None
-        one, other = (EvalModel(self.sides.side(side), self.built.weights) for side in ("before", "after"))
-        rule = RoundingRule(one, other, self._run, deadline=time.monotonic() + RULE_S, within=f"within {RULE_S:g} s")
+        rule = RoundingRule(
+            self.sides.side("before"),
+            self.sides.side("after"),
+            self._run,
+            self.sides.rerun,
+            deadline=time.monotonic() + RULE_S,
+            within=f"within {RULE_S:g} s",
+        )
         judgements = rule.decide(self.differing, self._normal)
         for judgement in judgements:
             if judgement.why is not None:

@@ -20,15 +20,16 @@ from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.disturb import Inexact, Marks, Noise
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
-from onnxfuse.verification.fed_values import beyond_root, has_extreme, has_nonfinite, jittered, without_nonfinite
+from onnxfuse.verification.fed_values import beyond_root, has_extreme, has_nonfinite, without_nonfinite
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.input_sets import InputSet, Progress
+from onnxfuse.verification.jitter import jittered, jittered_model
 from onnxfuse.verification.judgement import Judgement, Tolerance, excess, in_words
 from onnxfuse.verification.leaves import Leaf, changed, class_of, largest, tensors_of
 from onnxfuse.verification.twin import Disturbance, Twin
 from onnxfuse.verification.twin_kernel import UnsupportedError
 
-__all__ = ["RoundingRule", "Runs"]
+__all__ = ["Rerun", "RoundingRule", "Runs"]
 
 NOISE_RUNS: Final = 10
 STRONG_RUNS: Final = 4
@@ -44,6 +45,8 @@ WRONG_TWIN: Final = 2.0**14
 
 Runs = Callable[[Mapping[str, Any]], tuple[list[Any], list[Any]]]
 """Runs both models on one set of inputs; raises `EvaluationError`."""
+Rerun = Callable[[EvalModel, Mapping[str, Any]], list[Any]]
+"""Runs the first model, given it with other weights, on one set of inputs; raises `EvaluationError`."""
 
 
 @dataclass
@@ -54,6 +57,7 @@ class RoundingRule:
         a: The original.
         b: The model that should do the same.
         run: Runs both.
+        rerun: Runs the first with other weights.
         seed: Of the noise.
         deadline: Of `time.monotonic()`: what is not judged by then is undecided.
         within: That limit, in words.
@@ -66,6 +70,7 @@ class RoundingRule:
     a: EvalModel
     b: EvalModel
     run: Runs
+    rerun: Rerun
     seed: int = 0
     deadline: float | None = None
     within: str = "in time"
@@ -252,20 +257,24 @@ class RoundingRule:
         return exact
 
     def _spread(self, feeds: Mapping[str, Any], leaves: Sequence[Leaf]) -> None:
-        """Without a twin: how far the first model's results move when its inputs are jittered by 2 u."""
+        """Without a twin: how far the first model's results move when its inputs and weights are jittered by 2 u."""
         spreads = [np.zeros(leaf.before.shape) for leaf in leaves]
+        refused: list[EvaluationError] = []
         for number in range(JITTER_RUNS):
             rng = np.random.default_rng([self.seed, 3, number])
             try:
-                results = tensors_of(self.run(jittered(feeds, rng))[0])
+                results = tensors_of(self.rerun(jittered_model(self.a, rng), jittered(feeds, rng)))
             except EvaluationTimeoutError:
                 raise
-            except EvaluationError:
-                continue  # a jittered input that the model refuses tells nothing of its rounding
+            except EvaluationError as error:
+                refused.append(error)  # what the model refuses tells nothing of its rounding
+                continue
             for leaf, result, spread in zip(leaves, results, spreads, strict=False):
                 if is_float(leaf.before.dtype) and np.shape(result) == spread.shape:
                     distance = np.abs(result.astype(np.float64) - leaf.before.astype(np.float64))
                     np.maximum(spread, np.nan_to_num(distance, nan=0.0, posinf=0.0), out=spread)
+        if len(refused) == JITTER_RUNS:
+            raise refused[0]
         for leaf, spread in zip(leaves, spreads, strict=True):
             leaf.sigma = spread
 

@@ -13,7 +13,7 @@ from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.twin_kernel import Kernel, UnsupportedError
 from onnxfuse.verification.twin_values import Value
 
-__all__ = ["Graph", "Node", "prepared"]
+__all__ = ["Graph", "Node", "counts", "prepared"]
 
 
 def _ops(names: str) -> frozenset[str]:
@@ -126,10 +126,10 @@ class _Preparation:
                 constants[tensor.name] = Value(data, tensor.data_type)
         else:
             inputs, outputs = list(graph.input), list(graph.output)
-        counts = _counts(ready)
+        counted = counts([(node.op_type, node.inputs, node.outputs) for node in ready])
         for node in ready:
-            node.counts = any(name in counts for name in node.outputs)
-        return Graph(inputs, outputs, constants, ready, counts, _last_uses(ready, outputs))
+            node.counts = any(name in counted for name in node.outputs)
+        return Graph(inputs, outputs, constants, ready, counted, _last_uses(ready, outputs))
 
     def _node(self, proto: onnx.NodeProto, opsets: Mapping[str, int], given: Mapping[str, onnx.AttributeProto]) -> Node:
         standard = proto.domain in ("", "ai.onnx")
@@ -207,15 +207,17 @@ def _with_attributes(node: onnx.NodeProto, stated: Sequence[onnx.AttributeProto]
     return copy
 
 
-def _counts(nodes: Sequence[Node]) -> set[str]:
-    """The values that are used as counts or exponents, and what only carries them."""
+def counts(nodes: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> set[str]:
+    """The values that are used as counts or exponents, and what only carries them.
+
+    Args:
+        nodes: The nodes of a graph in order: op_type, names of inputs, names of outputs.
+    """
     found: set[str] = set()
-    for node in reversed(nodes):
-        for index in _COUNTS.get(node.op_type, ()):
-            if index < len(node.inputs):
-                found.add(node.inputs[index])
-        if node.op_type in _CARRIERS and found.intersection(node.outputs):
-            found.update(node.inputs)
+    for op_type, inputs, outputs in reversed(nodes):
+        found.update(inputs[index] for index in _COUNTS.get(op_type, ()) if index < len(inputs))
+        if op_type in _CARRIERS and found.intersection(outputs):
+            found.update(inputs)
     return found - {""}
 
 

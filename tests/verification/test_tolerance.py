@@ -297,8 +297,11 @@ def test_what_overflows_decides_only_once_all_was_judged() -> None:
             raise EvaluationTimeoutError("the time is up")
         return models[0].run(feeds), models[1].run(feeds)
 
-    (judgement,) = RoundingRule(before, after, partial(run, most=1.0)).decide(sets, [])
+    def rerun(model: EvalModel, feeds: Mapping[str, Any]) -> list[Any]:
+        return Evaluator(model.proto).run(feeds)
+
+    (judgement,) = RoundingRule(before, after, partial(run, most=1.0), rerun).decide(sets, [])
     assert (judgement.why, judgement.skipped_differs) == (None, "ladder 1e+20")
     assert judgement.undecided == "whether the difference is rounding was not decided in time"
-    (judgement,) = RoundingRule(before, after, partial(run, most=0.0)).decide(sets[:1], [])
+    (judgement,) = RoundingRule(before, after, partial(run, most=0.0), rerun).decide(sets[:1], [])
     assert "nothing is rounded otherwise" in (judgement.why or "")
