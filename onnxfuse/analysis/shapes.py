@@ -12,7 +12,7 @@ only warn), so they are not read. What is claimed holds in every run that succee
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Final
 
@@ -68,6 +68,7 @@ class Shapes:
         self._model = model
         self._known: dict[ir.Value, Info] = {}
         self._opsets: dict[ir.Graph, Mapping[str, int]] = {}
+        self._places: dict[ir.Node, ir.Graph] = {}
 
     def shape(self, value: ir.Value) -> tuple[Dim, ...] | None:
         """The shape of a value.
@@ -115,10 +116,15 @@ class Shapes:
             return None
         return tuple(info.contents.reshape(-1).tolist())
 
+    def place(self, nodes: Iterable[ir.Node], graph: ir.Graph) -> None:
+        """Say in which graph new nodes are going to be, before their values are asked about: its opsets hold for them."""
+        self._places.update(dict.fromkeys(nodes, graph))
+
     def clear(self) -> None:
         """Forget everything."""
         self._known.clear()
         self._opsets.clear()
+        self._places.clear()
 
     def _info(self, value: ir.Value) -> Info:
         known = self._known
@@ -191,7 +197,7 @@ class Shapes:
         """The opset version that a node is read by; None if its domain is not imported, or it is not clear which."""
         if node.version is not None:
             return node.version
-        graph = node.graph
+        graph = node.graph if node.graph is not None else self._places.get(node)
         owners: list[ir.Graph | ir.Function] = [self._model.graph, *self._model.functions.values()]
         if len(owners) == 1:
             return _imported(self._model.graph.opset_imports, node.domain)
@@ -201,7 +207,7 @@ class Shapes:
                     self._opsets[scope] = owner.opset_imports
         if graph is not None and graph in self._opsets:
             return _imported(self._opsets[graph], node.domain)
-        # A node that is not in the graph yet may go to the main graph or to a function.
+        # A new node of which nothing is said may go to the main graph or to a function.
         versions = {_imported(owner.opset_imports, node.domain) for owner in owners}
         return versions.pop() if len(versions) == 1 else None
 

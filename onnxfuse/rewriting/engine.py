@@ -198,6 +198,8 @@ class Engine:
             self._guard(match)
             builder = self._builder(match)
             values = list(self.rule.rewrite(match, builder))
+            if isinstance(graph := match.nodes[0].graph, ir.Graph):
+                self.facts.shapes.place(builder.nodes, graph)
             if self.structure:
                 structure.check_replacement(match, builder, values, self.facts)
             return self._commit(node, match, builder, values)

@@ -315,6 +315,9 @@ def test_functions_have_unknown_inputs_and_their_own_opset() -> None:
     # A new node may go to either, so its opset is not clear.
     loose = ir.node("Unsqueeze", [known["b"]], {"axes": [0]})
     assert shapes.shape(loose.outputs[0]) is None
+    said = ir.node("Unsqueeze", [known["b"]], {"axes": [0]})
+    shapes.place([said], function.graph)
+    assert shapes.shape(said.outputs[0]) == (1, 2)
     placed = ir.Node("", "Unsqueeze", [known["b"]], [ir.AttrInt64s("axes", [0])], version=12)
     assert shapes.shape(placed.outputs[0]) == (1, 2)
 
