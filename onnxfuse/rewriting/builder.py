@@ -39,9 +39,9 @@ class Builder:
         """
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
-        self._stem = node_label(match.nodes[-1])
-        # The region's last node goes, so its name is free for the first node made here.
-        self._free_name = match.nodes[-1].name
+        self._last = match.nodes[-1]
+        self._stem = node_label(self._last)
+        self._heir: ir.Node | None = None
         self._metadata = _merged_metadata(match.nodes) | {PROVENANCE: provenance}
         self._doc_string = next((node.doc_string for node in reversed(match.nodes) if node.doc_string), None)
         self._in_function = in_function
@@ -77,18 +77,19 @@ class Builder:
         Returns:
             Its output, or the sequence of them where `outputs` is not 1.
         """
-        name = self._free_name or self._fresh(f"{self._stem}_{op_type}")
-        self._free_name = None
+        inherits = self._inherits(op_type)
         node = ir.node(
             op_type,
             inputs,
             attributes={key: value for key, value in attributes.items() if value is not None},
             domain=domain,
             num_outputs=outputs,
-            name=name,
+            name=self._last.name if inherits else self._fresh(f"{self._stem}_{op_type}"),
             doc_string=self._doc_string,
             metadata_props=dict(self._metadata),
         )
+        if inherits:
+            self._heir = node
         for index, value in enumerate(node.outputs):
             value.name = self._fresh(f"{self._stem}_{op_type}_output_{index}")
         self.nodes.append(node)
@@ -112,6 +113,20 @@ class Builder:
         )
         self.constants.append(value)
         return value
+
+    def _inherits(self, op_type: str) -> bool:
+        """Says whether the next node takes the name of the region's last node, which goes.
+
+        The first node made takes it, until one of the last node's own op_type is made.
+        """
+        if not self._last.name:
+            return False
+        if self._heir is None:
+            return True
+        if op_type != self._last.op_type or self._heir.op_type == op_type:
+            return False
+        self._heir.name = self._fresh(f"{self._stem}_{self._heir.op_type}")
+        return True
 
     def discard(self) -> None:
         """Takes the replacement apart, so that the values of the graph have no uses by it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import onnx
+import onnx_ir as ir
 
+from onnxfuse import Builder, Facts, Match
 from tests.passes.running import assert_same_results
-from tests.rewriting.rules import SPLIT, MergeNegs, nodes, read, rewrite
+from tests.rewriting.rules import SPLIT, MergeNegs, Replace, nodes, read, rewrite
 
 
 def test_new_names_derive_from_the_last_node() -> None:
@@ -16,6 +18,27 @@ def test_new_names_derive_from_the_last_node() -> None:
         ("neg_Mul", "Mul", "neg_Mul_output_0", "neg_one", "y"),
     ]
     assert [tensor.name for tensor in run.model.graph.initializer] == ["neg_minus", "neg_one"]
+
+
+def test_name_of_the_last_node_goes_to_one_of_its_kind() -> None:
+    def between(match: Match, build: Builder) -> list[ir.Value]:
+        first = build.op("Abs", build.op("Abs", match.inputs[0]))
+        return [build.op("Neg", build.op("Neg", build.op("Neg", first)))]
+
+    text = "g (float[N] x) => (float[N] y) { [neg] y = Neg(x) }"
+    run = rewrite(text, Replace("Neg", between, _negs_of_inputs), verify="structure")
+
+    assert nodes(run.model) == [
+        ("neg_Abs_1", "Abs", "x", "neg_Abs_output_0"),
+        ("neg_Abs", "Abs", "neg_Abs_output_0", "neg_Abs_output_0_1"),
+        ("neg", "Neg", "neg_Abs_output_0_1", "neg_Neg_output_0"),
+        ("neg_Neg", "Neg", "neg_Neg_output_0", "neg_Neg_output_0_1"),
+        ("neg_Neg_1", "Neg", "neg_Neg_output_0_1", "y"),
+    ]
+
+
+def _negs_of_inputs(node: ir.Node, facts: Facts) -> Match | None:
+    return facts.region(node) if node.inputs[0] is not None and node.inputs[0].is_graph_input() else None
 
 
 def test_new_names_are_unique() -> None:
