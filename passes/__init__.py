@@ -15,13 +15,14 @@ if __name__ != "onnxfuse.passes":
 if TYPE_CHECKING:
     from onnxfuse.passes.merge_sliced import MergeSliced
     from onnxfuse.passes.remove_pad import RemovePad
+    from onnxfuse.passes.transpose_around_softmax import TransposeAroundSoftmax
 
-__all__ = ["PRESETS", "MergeSliced", "RemovePad"]
+__all__ = ["PRESETS", "MergeSliced", "RemovePad", "TransposeAroundSoftmax"]
 
 PRESETS: Final = {
     "minimal": "remove-pad",
     "default": "merge-sliced,remove-pad",
-    "ascend": "merge-sliced,remove-pad",
+    "ascend": "merge-sliced,remove-pad,transpose-around-softmax",
 }
 """Pipelines by name. `minimal`: what costs nothing anywhere. `default`: exact, of use on every backend. `ascend`:
 `default` and what helps on Ascend's NPUs."""

@@ -59,8 +59,15 @@ def _transposes(first: str, second: str, shape: str = "2, 3, 4") -> str:
     return _model(f"(float[{shape}] x) => (float[{dims}] y) {{ t = Transpose{first}(x) y = Transpose{second}(t) }}")
 
 
-def _softmax(attribute: str, shape: str = "2, 3, 4, 5", opset: int = 17) -> str:
-    return _model(f"(float[{shape}] x) => (float[{shape}] y) {{ y = Softmax{attribute}(x) }}", opset)
+def _softmax(attribute: str, shape: str = "2, 3, 4, 5", opset: int = 17, op: str = "Softmax") -> str:
+    return _model(f"(float[{shape}] x) => (float[{shape}] y) {{ y = {op}{attribute}(x) }}", opset)
+
+
+def _swapped(first: str, second: str) -> str:
+    return _model(
+        f"(float[2, 3, 5] x) => (float[I, J, K] y) {{ a = Transpose<perm = [{first}]>(x) b = Softmax(a)"
+        f" y = Transpose<perm = [{second}]>(b) }}"
+    )
 
 
 def _product(
@@ -210,16 +217,22 @@ TEXTS: Final[Mapping[str, Sequence[str]]] = {
         _transposes("<perm = [1, 2, 3, 0]>", "<perm = [0, 3, 1, 2]>", "3, 3, 3, 3"),
     ),
     "transpose-around-softmax": (
-        _softmax("<axis = 1>"),
-        _softmax("<axis = 2>"),
-        _softmax("<axis = -2>"),
         _softmax("<axis = -1>"),
-        _softmax(""),
+        _softmax("", "5, 3, 5"),
+        _softmax("<axis = 2>", "3, 3, 3"),
+        _softmax("<axis = 3>", "N, 2, M, 7", op="LogSoftmax"),
+        _softmax("", "N, 2, 3, 2, 3", op="Hardmax"),
+        _softmax("<axis = 1>"),
+        _softmax("<axis = -2>", "3, 3, 3"),
         _softmax("<axis = 0>", "3, 3"),
-        _softmax("<axis = -3>", "3, 3, 3"),
-        _softmax("<axis = 1>", opset=11),
+        _softmax("<axis = -1>", "2, 3, 16"),
+        _softmax("", "2, 3, N"),
+        _softmax("<axis = 2>", "2, 3, 3", opset=11),
+        _softmax("<axis = 1>", "2, 3, 3", opset=12),
         _softmax("", "2, 3, 3", opset=11),
         _softmax("<axis = 0>", "5"),
+        _swapped("0, 2, 1", "0, 2, 1"),
+        _swapped("2, 0, 1", "1, 2, 0"),
     ),
     "matmul-add-to-gemm": (
         _product("4"),
