@@ -83,8 +83,9 @@ class Tally:
             return OutputVerdict(self.name, Status.EQUIVALENT, basis=basis, tolerance=text, **self.sizes)
         sigmas = max(judgement.sigmas for judgement in self.judgements)
         text = f"rounding: {sigmas:.2g} of at most {TWIN_LIMIT:g} times what rounding explains"
+        skipped = sum(judgement.skipped for judgement in self.judgements)
         if not any(judgement.kept_differs for judgement in self.judgements):
-            text = "only signs of zeros differ"
+            text = "what differs was left out, or is the sign of a zero" if skipped else "only signs of zeros differ"
         return OutputVerdict(
             self.name,
             Status.EQUIVALENT,
@@ -92,5 +93,5 @@ class Tally:
             tolerance=f"{self.tolerance}; where values overflow, by the rounding rule" if self.tolerance else text,
             **self.sizes,
             sigmas=sigmas,
-            skipped=sum(judgement.skipped for judgement in self.judgements),
+            skipped=skipped,
         )

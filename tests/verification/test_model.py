@@ -317,4 +317,17 @@ def test_a_lost_sign_of_zero_is_called_that() -> None:
     before = "g (float[N] x) => (float[N] y) <float z = {0}> { y = Add(x, z) }"
     verdict = full(before, "g (float[N] x) => (float[N] y) { y = Identity(x) }")
     assert verdict.equivalent
-    assert verdict.outputs[0].tolerance == "only signs of zeros differ"
+    assert (verdict.outputs[0].tolerance, verdict.outputs[0].skipped) == ("only signs of zeros differ", 0)
+
+
+def test_differences_that_were_all_left_out_are_not_called_signs_of_zeros() -> None:
+    # Powers of two round nothing: only what overflows on the way differs, and with a Floor that is no evidence.
+    before = """g (float[N] x) => (float[N] y, float[N] z) <float a = {1.2379400392853803e27}, float b = {8.0779356694631609e-28}> {
+        p = Mul(x, a) y = Mul(p, b) z = Floor(y)
+    }"""
+    verdict = full(before, before.replace("p = Mul(x, a) y = Mul(p, b)", "y = Identity(x)"))
+    assert verdict.equivalent, verdict.explain()
+    for output in verdict.outputs:
+        assert output.tolerance == "what differs was left out, or is the sign of a zero"
+        assert output.skipped > 0
+        assert f"{output.skipped} positions left out, which overflow or hang on a threshold" in str(output)
