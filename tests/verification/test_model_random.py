@@ -72,3 +72,12 @@ def test_random_values_that_do_not_reach_the_output_do_not_matter() -> None:
         "g (float[8] x) => (int64[1] y) { y = Shape(x) }",
     )
     assert verdict.equivalent, verdict.explain()
+
+
+def test_random_operators_that_changed_places_are_different() -> None:
+    before = """g (float[8] x) => (float[8] y, float[8] z) {
+        r = RandomNormalLike<scale = 1.0>(x) s = RandomNormalLike<scale = 2.0>(x) y = Add(x, r) z = Add(x, s)
+    }"""
+    verdict = full(before, before.replace("y = Add(x, r) z = Add(x, s)", "y = Add(x, s) z = Add(x, r)"))
+    assert [output.status for output in verdict.outputs] == [Status.DIFFERENT] * 2, verdict.explain()
+    assert all((output.why or "").startswith("value: ") for output in verdict.outputs)
