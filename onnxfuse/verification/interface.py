@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from onnxfuse.verification.inputs import InputSpec, free_inputs
@@ -27,7 +28,7 @@ def compare_interface(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[list[str]
     notes: list[str] = []
     _compare_inputs(a, b, differences, notes)
     before, after = ({value.name: value.type for value in model.graph.output} for model in (a, b))
-    _compare_names("output", list(before), list(after), differences)
+    _compare_names("output", before, after, frozenset(), differences)
     for name in before.keys() & after.keys():
         old, new = _type_text(before[name]), _type_text(after[name])
         if old != new:
@@ -37,9 +38,26 @@ def compare_interface(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[list[str]
     return differences, notes
 
 
-def _compare_names(kind: str, before: list[str], after: list[str], differences: list[str]) -> None:
-    differences += [f"{kind} {name} is gone" for name in before if name not in after]
-    differences += [f"{kind} {name} is new" for name in after if name not in before]
+def _compare_names(
+    kind: str,
+    before: Mapping[str, onnx.TypeProto],
+    after: Mapping[str, onnx.TypeProto],
+    constants: Collection[str],
+    differences: list[str],
+) -> None:
+    """Compares which values there are, and in which order; `constants` are those of the second model."""
+    renamed = {
+        old: new
+        for old, new in zip(before, after, strict=False)
+        if old not in after and new not in before and before[old] == after[new] and old not in constants
+    }
+    for name in before:
+        if name in renamed:
+            differences.append(f"{kind} {name} is gone; {renamed[name]}, of the same type, is in its place: renamed?")
+        elif name not in after:
+            differences.append(f"{kind} {name} is gone{': it is a constant now' if name in constants else ''}")
+    new = (name for name in after if name not in before and name not in renamed.values())
+    differences += [f"{kind} {name} is new" for name in new]
     common = [name for name in after if name in before]
     if common != [name for name in before if name in after]:
         differences.append(f"{kind}s are in another order: {', '.join(common)}")
@@ -50,7 +68,13 @@ def _compare_inputs(a: onnx.ModelProto, b: onnx.ModelProto, differences: list[st
     types_a, types_b = ({value.name: value.type for value in model.graph.input} for model in (a, b))
     added = [name for name, spec in after.items() if spec.overridable and name not in before]
     notes += [f"input {name} is new, and has a default" for name in added]
-    _compare_names("input", list(before), [name for name in after if name not in added], differences)
+    _compare_names(
+        "input",
+        {name: types_a[name] for name in before},
+        {name: types_b[name] for name in after if name not in added},
+        _constants(b),
+        differences,
+    )
     tied: dict[str, str] = {}
     for name, old in before.items():
         new = after.get(name)
@@ -64,6 +88,11 @@ def _compare_inputs(a: onnx.ModelProto, b: onnx.ModelProto, differences: list[st
             differences.append(f"input {name} is {_type_text(types_b[name])}, it was {_type_text(types_a[name])}")
         else:
             _compare_dims(old, new, tied, differences, notes)
+
+
+def _constants(model: onnx.ModelProto) -> set[str]:
+    constants = (node.output for node in model.graph.node if node.op_type == "Constant")
+    return {tensor.name for tensor in model.graph.initializer}.union(*constants)
 
 
 def _compare_dims(

@@ -21,7 +21,27 @@ from tests.verification.whole_models import full, pair, with_weight
         (
             "g (float[N] x) => (float[N] y) { y = Neg(x) }",
             "g (float[N] z) => (float[N] y) { y = Neg(z) }",
-            "input x is gone",
+            "input x is gone; z, of the same type, is in its place: renamed?",
+        ),
+        (
+            "g (float[N] x, float[2] w) => (float[N] y) { y = Neg(x) }",
+            "g (float[N] x) => (float[N] y) { y = Neg(x) }",
+            "input w is gone",
+        ),
+        (
+            "g (float[N] x, float[2] w) => (float[N] y) { y = Neg(x) }",
+            "g (float[N] x, float[3] v) => (float[N] y) { y = Neg(x) }",
+            "input w is gone",
+        ),
+        (
+            "g (float[N] x, float[2] w) => (float[N] y) { y = Neg(x) }",
+            "g (float[N] x, float[2] v) => (float[N] y) { w = Constant<value_floats = [1.0, 2.0]>() y = Neg(x) }",
+            "input w is gone: it is a constant now",
+        ),
+        (
+            "g (float[N] x) => (float[N] y, float[N] z) { y = Neg(x) z = Abs(x) }",
+            "g (float[N] x) => (float[N] y, float[N] w) { y = Neg(x) w = Abs(x) }",
+            "output z is gone; w, of the same type, is in its place: renamed?",
         ),
         (
             "g (float[N] x) => (float[N] y) { y = Neg(x) }",
@@ -106,7 +126,7 @@ def test_accepting_more_and_declaring_otherwise_are_notes() -> None:
 
 def test_an_overridable_initializer_must_stay_one_from_ir_4_on() -> None:
     gone = check_models(with_weight(8, as_input=True), with_weight(8, as_input=False), families="full")
-    assert gone.interface == ("input w is gone",)
+    assert gone.interface == ("input w is gone: it is a constant now",)
     required = check_models(with_weight(8, as_input=True), with_weight(8, as_input=True, stored=False), families="full")
     assert required.interface == ("input w had a default, and must now be fed",)
     added = check_models(with_weight(8, as_input=False), with_weight(8, as_input=True), families="full")
