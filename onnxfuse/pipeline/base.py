@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,11 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from onnx_ir.passes import PassBase
 
+    from onnxfuse.report.records import PassReport
     from onnxfuse.rewriting.builder import Builder
     from onnxfuse.rewriting.match import Facts, Match
 
+else:
+    PassBase = ABC  # at run time `_register` tells onnx_ir, as soon as there is one
+
 __all__ = ["ModelPass", "Numerics", "Pass", "RewritePass", "format_options"]
+
+_LOGGER = logging.getLogger("onnxfuse")
 
 
 def _register() -> None:
@@ -36,7 +44,7 @@ class Numerics(StrEnum):
     """Another function; only on request."""
 
 
-class Pass(ABC):
+class Pass(PassBase):
     """A unit in a pipeline.
 
     A pass is a frozen dataclass whose fields are its options. It is also an `onnx_ir.passes` pass (in place), so it
@@ -141,6 +149,7 @@ class RewritePass(Pass):
         report = Engine(model, self, label=str(self), numerics=str(self.numerics), verifier=RegionVerifier()).run()
         if report.failed:
             raise PassError(f"{self} failed at {report.failed[0].at}: {report.failed[0].error}")
+        _log(report)
         return ir.passes.PassResult(model, modified=bool(report.applied))
 
 
@@ -189,7 +198,18 @@ class ModelPass(Pass):
         from onnxfuse.pipeline.manager import apply
 
         result = apply(model, self, verify="region")
+        _log(result.report.passes[0])
         return ir.passes.PassResult(result.model, modified=result.report.modified)
+
+
+def _log(report: PassReport) -> None:
+    """Logs what came of each candidate: a pipeline of `onnx_ir` hands on no report."""
+    for outcome in report.rejected:
+        _LOGGER.warning("%s: rejected at %s: %s", report.name, outcome.at, outcome.reason)
+    for declined in report.declined:
+        _LOGGER.info("%s: declined at %s: %s", report.name, declined.at, declined.reason)
+    for applied in report.applied:
+        _LOGGER.info("%s: applied at %s: %s, %s", report.name, applied.at, applied.grade, applied.evidence)
 
 
 def format_options(instance: Any) -> str:
