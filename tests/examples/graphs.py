@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-__all__ = ["assert_same_graph", "results"]
+__all__ = ["assert_same_graph", "results", "wiring"]
 
 
 def assert_same_graph(new: onnx.ModelProto, old: onnx.ModelProto) -> None:
@@ -33,3 +33,20 @@ def results(path: Path | str, *inputs: np.ndarray) -> list[np.ndarray]:
     names = [item.name for item in session.get_inputs()]
     found: list[np.ndarray] = session.run(None, dict(zip(names, inputs, strict=True)))
     return found
+
+
+def wiring(model: onnx.ModelProto) -> list[tuple[object, ...]]:
+    """All nodes but Constants, in order, with their attributes, and each value by where it comes from instead of a name."""
+    sources: dict[str, object] = {"": "left out"}
+    sources |= {item.name: f"input {index}" for index, item in enumerate(model.graph.input)}
+    sources |= {tensor.name: (tensor.dims, tensor.raw_data) for tensor in model.graph.initializer}
+    nodes: list[tuple[object, ...]] = []
+    for node in model.graph.node:
+        attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        if node.op_type == "Constant":
+            sources[node.output[0]] = attributes
+            continue
+        for index, name in enumerate(node.output):
+            sources[name] = (len(nodes), index)
+        nodes.append((node.op_type, attributes, [sources[name] for name in node.input]))
+    return [*nodes, *((item.name, sources[item.name]) for item in model.graph.output)]
