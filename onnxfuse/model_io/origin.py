@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from onnxfuse.model_io.source import Source
 
 __all__ = [
+    "KEY",
     "GraphOrigin",
     "NodeOrigin",
     "Place",

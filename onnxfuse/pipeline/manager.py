@@ -20,7 +20,8 @@ from onnxfuse.report.records import PassReport, Report
 from onnxfuse.verification.verdict import Status, Verdict
 
 if TYPE_CHECKING:
-    from onnxfuse.rewriting.engine import Admit, Names
+    from onnxfuse.rewriting.engine import Admit
+    from onnxfuse.rewriting.naming import Names
     from onnxfuse.verification.input_data import InputData
     from onnxfuse.verification.model import Tolerance
     from onnxfuse.verification.region import RegionVerifier
@@ -216,22 +217,23 @@ class _Run:
         return replace(report, sessions=report.sessions - sessions)
 
     def _run_model_pass(self, pass_: ModelPass) -> PassReport:
-        from onnxfuse.pipeline.model_pass import run_model_pass
-
         if not self.left:
             return PassReport(str(pass_), str(pass_.numerics), skipped=f"the {self._limit_text} was reached")
-        report, changed = run_model_pass(
-            pass_, self.opened, self.manager.verify, self.manager.budget, 1 + self._applied
-        )
-        if changed is not None:
-            self.opened.replace_working_model(changed)
+        from onnxfuse.pipeline.model_pass import ModelPassRun
+
+        if self.manager.progress is not None:
+            self.manager.progress(str(pass_), 0, 1)
+        sessions = self._verifier.sessions if self._verifier is not None else 0
+        run = ModelPassRun(pass_, self.opened, self.manager, self._verifier, 1 + self._applied, self.left)
+        report = run.run()
+        if report.applied:
             self.modified = True
-            vars(self).pop("_names", None)
-        return report
+            vars(self).pop("_names", None)  # names may have come back
+        return replace(report, sessions=report.sessions - sessions)
 
     @cached_property
     def _names(self) -> Names:
-        from onnxfuse.rewriting.engine import Names
+        from onnxfuse.rewriting.naming import Names
 
         return Names(self.opened.working_model())
 

@@ -16,15 +16,16 @@ from typing import Protocol
 import onnx_ir as ir
 
 from onnxfuse.errors import PassError
-from onnxfuse.model_io.origin import is_opaque, subgraphs
+from onnxfuse.model_io.origin import is_opaque
 from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place, Rejected
 from onnxfuse.rewriting import structure
 from onnxfuse.rewriting.builder import Builder
 from onnxfuse.rewriting.match import Decline, Facts, Match, node_label
+from onnxfuse.rewriting.naming import Names, can_rename, take_over
 from onnxfuse.verification.region import Evidence, RegionVerifier
 from onnxfuse.verification.region_model import Region
 
-__all__ = ["Admit", "Engine", "Names", "RewriteRule"]
+__all__ = ["Admit", "Engine", "RewriteRule"]
 
 # A pass that keeps rewriting after this many rewrites per node it started with is not on its way to a fixpoint.
 REWRITES_PER_NODE = 8
@@ -46,40 +47,6 @@ class RewriteRule(Protocol):
 
     def rewrite(self, match: Match, build: Builder) -> Sequence[ir.Value]:
         """Returns a value for each of the region's outputs."""
-
-
-class Names:
-    """Makes names that occur nowhere in a model; one object serves a whole run."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._model = model
-        self._taken: set[str] | None = None
-        self._next: dict[str, int] = {}
-
-    def fresh(self, stem: str) -> str:
-        """Returns `stem`, or `stem_1`, `stem_2`...: the first that is not taken; it is taken from then on."""
-        if self._taken is None:
-            self._taken = set(_all_names(self._model))
-        name = stem
-        while name in self._taken:
-            # The count goes on where it was, else n names of one stem cost n^2 look-ups.
-            self._next[stem] = count = self._next.get(stem, 0) + 1
-            name = f"{stem}_{count}"
-        self._taken.add(name)
-        return name
-
-
-def _all_names(model: ir.Model) -> Iterator[str]:
-    graphs = [model.graph, *(function.graph for function in model.functions.values())]
-    while graphs:
-        graph = graphs.pop()
-        for value in (*graph.inputs, *graph.initializers.values()):
-            yield str(value.name)
-        for node in graph:
-            if node.name:
-                yield node.name
-            yield from (str(value.name) for value in (*node.inputs, *node.outputs) if value is not None)
-            graphs.extend(subgraphs(node))
 
 
 @dataclass
@@ -306,18 +273,18 @@ class Engine:
             name = str(old.name)
             if new in built:
                 built.remove(new)  # it takes this name and no other
-                _take_over(old, new)
+                take_over(old, new)
                 del names[name]
             elif not old.is_graph_output():
                 names[name] = str(new.name)
-            elif self._can_rename(new, graph):
+            elif can_rename(new, graph):
                 names[str(new.name)] = name
-                _take_over(old, new)
+                take_over(old, new)
                 del names[name]
             else:
                 # Both names must survive: an Identity takes the place of what was removed.
                 values[index] = builder.op("Identity", new)
-                _take_over(old, values[index])
+                take_over(old, values[index])
                 del names[name]
         graph.insert_before(match.nodes[-1], builder.nodes)
         for node in builder.nodes:
@@ -328,11 +295,6 @@ class Engine:
         self._remove(match.nodes)
         if len(match.outputs) > 1:
             graph.sort()  # one of the outputs may be read before the place where the region ended
-
-    def _can_rename(self, value: ir.Value, graph: ir.Graph) -> bool:
-        """Says whether `value` may take a graph output's name: a node here computes it, and it is no output."""
-        producer = value.producer()
-        return producer is not None and producer.graph is graph and not value.is_graph_output()
 
     def _remove(self, nodes: Sequence[ir.Node]) -> None:
         """Removes nodes, and what only they used: pure nodes and initializers."""
@@ -372,14 +334,6 @@ class Engine:
         for graph, nodes in self._dead.items():
             graph.remove(nodes)
         self._dead.clear()
-
-
-def _take_over(old: ir.Value, new: ir.Value) -> None:
-    """Gives `new` the name of `old` and all that is declared of it."""
-    name, old.name = old.name, None
-    new.name = name
-    new.type, new.shape, new.doc_string = old.type, old.shape, old.doc_string
-    new.metadata_props.update(old.metadata_props)
 
 
 def _culprit(at: ir.Node | ir.Value | None, candidate: ir.Node) -> str | None:

@@ -1,0 +1,482 @@
+"""What a pass changed that says nothing of it: the two models are laid over each other.
+
+A node of the new model stands for a node of the old one where both are the same operator with the same attributes, and
+read values that stand for each other. What is left falls into regions: nodes that are gone, with the nodes that came in
+their place, between values that are in both models. A value that is computed otherwise than before is taken for the
+old one of its name: that is a guess, which the comparison of the regions has to confirm.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import ChainMap, defaultdict
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+import onnx_ir as ir
+
+from onnxfuse.model_io.origin import subgraphs
+from onnxfuse.rewriting.naming import can_rename
+from onnxfuse.rewriting.sameness import (
+    Contents,
+    attribute_key,
+    constant_of,
+    constants_of,
+    domain_of,
+    is_constant,
+    is_dangling,
+    node_key,
+    same_tensor,
+)
+
+__all__ = ["Alignment", "Change", "IncomparableError", "align", "captured"]
+
+
+class IncomparableError(Exception):
+    """The new model cannot stand in for the old one, whatever it computes."""
+
+
+class _CrossingError(Exception):
+    """What a body computes cannot be told apart from what is around it."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        super().__init__()
+        self.graph = graph
+
+
+@dataclass(frozen=True)
+class Change:
+    """A region of the old model, and what is in its place in the new one.
+
+    Attributes:
+        graph: The graph of the old model that it is in.
+        before: Nodes of the old model, in order.
+        after: Nodes of the new model, in order.
+        outputs: Pairs of a value of the old model and the value of the new one that takes its place. None where nodes
+            are gone that nothing needs.
+    """
+
+    graph: ir.Graph
+    before: tuple[ir.Node, ...]
+    after: tuple[ir.Node, ...]
+    outputs: tuple[tuple[ir.Value, ir.Value], ...]
+
+
+@dataclass
+class Alignment:
+    """Two models laid over each other.
+
+    Attributes:
+        changes: What is not the same in both.
+        nodes: Nodes of the new model with the nodes of the old one that they stand for.
+        values: Values of the new model with the values of the old one that they stand for.
+        opsets: Domains whose version changed, with both versions.
+        new_functions: Functions of the new model that the old one does not have, or has otherwise.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    nodes: dict[ir.Node, ir.Node] = field(default_factory=dict)
+    values: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    opsets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    new_functions: list[ir.Function] = field(default_factory=list)
+
+
+def align(before: ir.Model, after: ir.Model) -> Alignment:
+    """Lays `after` over `before`; neither is changed.
+
+    Raises:
+        IncomparableError: Their interfaces are not the same.
+    """
+    # A body that cannot be compared for itself is compared with the node that holds it.
+    whole: set[ir.Graph] = set()
+    while True:
+        aligner = _Aligner(before, after, whole)
+        try:
+            return aligner.run()
+        except _CrossingError as error:
+            whole.add(error.graph)
+
+
+@dataclass
+class _Scope:
+    """A graph of the old model, to look things up in.
+
+    Attributes:
+        graph: The graph.
+        values: Its values, by name.
+        constants: The constants that can be read in it, by name.
+        contents: Likewise, by what they hold.
+        index: Its nodes, by what makes two the same.
+        dangling: What its nodes read that nothing computes: onnx_ir does not know of sparse initializers.
+    """
+
+    graph: ir.Graph
+    values: Mapping[str, ir.Value]
+    constants: ChainMap[str, ir.Value]
+    contents: Contents
+    index: Mapping[Hashable, list[ir.Node]]
+    dangling: Mapping[str, ir.Value]
+
+
+class _Aligner:
+    """One attempt."""
+
+    def __init__(self, before: ir.Model, after: ir.Model, whole: set[ir.Graph]) -> None:
+        self.before, self.after, self.whole = before, after, whole
+        self.out = Alignment()
+        self.images: set[ir.Value] = set()
+        self.taken: set[ir.Node] = set()
+        # By graph of the old model: values that have to be the same, though they are computed otherwise.
+        self.owed: dict[ir.Graph, list[tuple[ir.Value, ir.Value]]] = {}
+        self.order: dict[ir.Node, int] = {}
+
+    def run(self) -> Alignment:
+        before, after = self.before, self.after
+        self._inputs(before.graph, after.graph)
+        self._graph(before.graph, after.graph, None)
+        outputs = {str(value.name): value for value in after.graph.outputs}
+        for value in before.graph.outputs:
+            if value.name not in outputs:
+                raise IncomparableError(f"output {value.name} is gone")
+            self._owe(before.graph, value, outputs.pop(str(value.name)))
+        if outputs:
+            raise IncomparableError(f"output {next(iter(outputs))} is new")
+        for identity, function in after.functions.items():
+            self._function(before.functions.get(identity), function)
+        self._opsets(before, after)
+        for graph in self.owed:
+            self.out.changes += _Regions(self, graph).changes()
+        return self.out
+
+    # ------------------------------------------------------------------ the border
+
+    def _inputs(self, before: ir.Graph, after: ir.Graph) -> None:
+        old = {str(value.name): value for value in before.inputs}
+        for value in after.inputs:
+            if value.is_initializer():
+                continue  # it is paired with an equal default, if at all
+            if value.name not in old:
+                raise IncomparableError(f"input {value.name} is new")
+            self._pair(value, old[str(value.name)])
+
+    def _opsets(self, before: ir.Model, after: ir.Model) -> None:
+        old = {domain_of(name): version for name, version in before.opset_imports.items()}
+        for name, version in after.opset_imports.items():
+            domain = domain_of(name)
+            if old.get(domain, version) == version:
+                continue
+            if domain != "":
+                raise IncomparableError(
+                    f"the version of the domain {domain} is {version}, it was {old[domain]}: what its operators do then "
+                    "is not known"
+                )
+            self.out.opsets[domain] = (old[domain], version)
+
+    def _function(self, old: ir.Function | None, new: ir.Function) -> None:
+        if old is None or not _same_signature(old, new):
+            self.out.new_functions.append(new)
+            return
+        for x, y in zip(old.inputs, new.inputs, strict=True):
+            self._pair(y, x)
+        self._graph(old.graph, new.graph, None)
+        for x, y in zip(old.outputs, new.outputs, strict=True):
+            self._owe(old.graph, x, y)
+
+    # ------------------------------------------------------------------ one graph
+
+    def _graph(self, old: ir.Graph, new: ir.Graph, outer: _Scope | None) -> None:
+        """Pairs the nodes of two graphs whose inputs are paired; `outer` is what is around the old one."""
+        self.owed[old] = []
+        scope = _scope(old, outer)
+        self.order.update((node, position) for position, node in enumerate(old))
+        for value in constants_of(new):
+            self._constant(scope, value)
+        for position, node in enumerate(_in_order(new)):
+            self.order[node] = position
+            if is_constant(node):
+                continue
+            for read in node.inputs:
+                if read is not None and is_dangling(read):
+                    if read.name not in scope.dangling:
+                        raise IncomparableError(f"a node reads {read.name}, which nothing computes")
+                    self._pair(read, scope.dangling[str(read.name)])
+            if not self._node(scope, node):
+                for result in node.outputs:
+                    self._claim(scope, result)
+
+    def _node(self, scope: _Scope, node: ir.Node) -> bool:
+        """Finds the old node that `node` stands for."""
+        values = self.out.values
+        if any(value is not None and value not in values for value in node.inputs):
+            return False
+        bodies = list(subgraphs(node))
+        if any(value not in values for body in bodies for value in captured(body)):
+            return False
+        inputs = [None if value is None else scope.contents.first(values[value]) for value in node.inputs]
+        for old in _best_first(node, scope.index.get(node_key(node, inputs), ())):
+            old_bodies = list(subgraphs(old))
+            if (
+                old in self.taken
+                or not _same_outputs(old, node, by_name=scope.graph is self.before.graph)
+                or not self.whole.isdisjoint(old_bodies)
+                or not all(map(_same_border, old_bodies, bodies))
+            ):
+                continue
+            self.taken.add(old)
+            self.out.nodes[node] = old
+            for x, y in zip(old.outputs, node.outputs, strict=False):
+                if y.name:
+                    self._pair(y, x)
+            for old_body, body in zip(old_bodies, bodies, strict=True):
+                self._body(scope, old_body, body)
+            return True
+        return False
+
+    def _body(self, scope: _Scope, old: ir.Graph, new: ir.Graph) -> None:
+        for a, b in zip(old.inputs, new.inputs, strict=True):
+            self._pair(b, a)
+        self._graph(old, new, scope)
+        for a, b in zip(old.outputs, new.outputs, strict=True):
+            self._owe(old, a, b)
+
+    def _constant(self, scope: _Scope, value: ir.Value) -> None:
+        """Finds the old constant that a constant stands for, or what it was computed by."""
+        tensor = constant_of(value)
+        assert tensor is not None  # noqa: S101 - `constants_of` yields no other
+        old = scope.constants.get(str(value.name))
+        own = None if old is None else constant_of(old)
+        if old is not None and own is not None and same_tensor(own, tensor):
+            self._pair(value, old)
+            return
+        found = scope.contents.find(tensor)
+        if found is not None:
+            self._pair(value, found)
+        elif old is None:
+            self._claim(scope, value)
+
+    def _claim(self, scope: _Scope, new: ir.Value) -> None:
+        """Takes what is new for the old value of its name."""
+        old = scope.values.get(str(new.name)) if new.name else None
+        producer = old.producer() if old is not None else None
+        if old is None or producer is None or producer in self.taken or old in self.images or is_constant(producer):
+            return
+        if old.dtype is not None and new.dtype is not None and old.dtype != new.dtype:
+            return
+        if old.shape is not None and new.shape is not None and not _may_be_equal(old.shape, new.shape):
+            return
+        # From here on no new node may stand for the one that computed it.
+        self.taken.add(producer)
+        self._pair(new, old)
+        self.owed[scope.graph].append((old, new))
+
+    def _pair(self, new: ir.Value, old: ir.Value) -> None:
+        self.out.values[new] = old
+        self.images.add(old)
+
+    def _owe(self, graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+        found = self.out.values.get(new)
+        if found is old or (old, new) in self.owed[graph]:
+            return
+        producer = old.producer()
+        if found is not None and _is_identity_of(producer, found) and not can_rename(found, graph):
+            # It gives a second name to what cannot do without its first.
+            self.taken.add(producer)
+            self.images.add(old)
+            return
+        self.owed[graph].append((old, new))
+
+
+def _scope(graph: ir.Graph, outer: _Scope | None) -> _Scope:
+    values = {str(value.name): value for value in (*graph.inputs, *graph.initializers.values())}
+    values.update((str(value.name), value) for node in graph for value in node.outputs if value.name)
+    own = {name: value for name, value in values.items() if constant_of(value) is not None}
+    contents = Contents(own.values(), None if outer is None else outer.contents)
+    index: dict[Hashable, list[ir.Node]] = defaultdict(list)
+    for node in graph:
+        if not is_constant(node):
+            inputs = [None if value is None else contents.first(value) for value in node.inputs]
+            index[node_key(node, inputs)].append(node)
+    dangling = {} if outer is None else dict(outer.dangling)
+    dangling.update((str(v.name), v) for node in graph for v in node.inputs if v is not None and is_dangling(v))
+    constants = ChainMap(own) if outer is None else ChainMap(own, *outer.constants.maps)
+    return _Scope(graph, values, constants, contents, index, dangling)
+
+
+class _Regions:
+    """The regions of one graph of the old model."""
+
+    def __init__(self, aligner: _Aligner, graph: ir.Graph) -> None:
+        self.aligner, self.graph = aligner, graph
+
+    def changes(self) -> Iterator[Change]:
+        owed = self.aligner.owed[self.graph]
+        slices = [(self._old_slice(old), self._new_slice(new)) for old, new in owed]
+        groups: dict[int, int] = {}
+        owner: dict[ir.Node, int] = {}
+        for number, (old_nodes, new_nodes) in enumerate(slices):
+            groups[number] = number
+            for node in itertools.chain(old_nodes, new_nodes):
+                if node in owner:
+                    groups[_root(groups, number)] = _root(groups, owner[node])
+                owner[node] = number
+        needed = {node for old_nodes, _ in slices for node in old_nodes}
+        members: dict[int, list[int]] = defaultdict(list)
+        for number in groups:
+            members[_root(groups, number)].append(number)
+        for numbers in members.values():
+            before = dict.fromkeys(node for number in numbers for node in slices[number][0])
+            after = dict.fromkeys(node for number in numbers for node in slices[number][1])
+            yield Change(
+                self.graph,
+                tuple(sorted(before, key=self.aligner.order.__getitem__)),
+                tuple(sorted(after, key=self.aligner.order.__getitem__)),
+                tuple(owed[number] for number in numbers),
+            )
+        dead = [
+            node
+            for node in self.graph
+            if node not in self.aligner.taken and node not in needed and not is_constant(node)
+        ]
+        if dead:
+            yield Change(self.graph, tuple(dead), (), ())
+
+    def _old_slice(self, root: ir.Value) -> list[ir.Node]:
+        """The old nodes that compute `root` from values that both models have."""
+        nodes = _slice(root, self.aligner.images)
+        if any(node.graph is not self.graph for node in nodes):
+            raise _CrossingError(self.graph)
+        return nodes
+
+    def _new_slice(self, root: ir.Value) -> list[ir.Node]:
+        if root.producer() in self.aligner.out.nodes:
+            return []
+        return _slice(root, self.aligner.out.values)
+
+
+def _slice(root: ir.Value, known: Container[ir.Value]) -> list[ir.Node]:
+    """The nodes that compute `root` from values that are known, and from constants."""
+    found: dict[ir.Node, None] = {}
+    stack = [root.producer()]
+    while stack:
+        node = stack.pop()
+        if node is None or node in found or is_constant(node):
+            continue
+        found[node] = None
+        read = (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
+        stack += [value.producer() for value in read if value is not None and value not in known]
+    return list(found)
+
+
+# ------------------------------------------------------------------ nodes and values
+
+
+def _inside(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Yields every value that a graph or a body in it defines."""
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+        for body in subgraphs(node):
+            yield from _inside(body)
+
+
+def captured(body: ir.Graph) -> Iterator[ir.Value]:
+    """Yields the values that a body reads from around it."""
+    inside = set(_inside(body))
+    for value in _read(body):
+        if value not in inside and not is_dangling(value):
+            yield value
+
+
+def _read(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.outputs
+    for node in graph:
+        yield from (value for value in node.inputs if value is not None)
+        for body in subgraphs(node):
+            yield from _read(body)
+
+
+def _best_first(node: ir.Node, candidates: Iterable[ir.Node]) -> list[ir.Node]:
+    def unlike(old: ir.Node) -> tuple[bool, bool]:
+        return old.outputs[0].name != node.outputs[0].name, old.name != node.name
+
+    found = list(candidates)
+    return found if len(found) < 2 else sorted(found, key=unlike)
+
+
+def _same_outputs(old: ir.Node, new: ir.Node, *, by_name: bool) -> bool:
+    """Says whether the old node gives all that the new one does, and what of it is an output of the graph still is."""
+    for index, value in enumerate(new.outputs):
+        if value.name and (index >= len(old.outputs) or not old.outputs[index].name):
+            return False
+    for index, value in enumerate(old.outputs):
+        if not value.is_graph_output():
+            continue
+        if index >= len(new.outputs) or not _places(value, by_name) <= _places(new.outputs[index], by_name):
+            return False
+    return True
+
+
+def _places(value: ir.Value, by_name: bool) -> set[Hashable]:
+    """Which outputs of its graph a value is."""
+    outputs = [] if value.graph is None else value.graph.outputs
+    return {out.name if by_name else index for index, out in enumerate(outputs) if out is value}
+
+
+def _is_identity_of(node: ir.Node | None, value: ir.Value) -> TypeGuard[ir.Node]:
+    return node is not None and node.op_type == "Identity" and domain_of(node.domain) == "" and node.inputs[0] is value
+
+
+def _same_signature(old: ir.Function, new: ir.Function) -> bool:
+    return (
+        len(old.inputs) == len(new.inputs)
+        and len(old.outputs) == len(new.outputs)
+        and dict(old.opset_imports) == dict(new.opset_imports)
+        and {attribute_key(attribute) for attribute in old.attributes.values()}
+        == {attribute_key(attribute) for attribute in new.attributes.values()}
+    )
+
+
+def _same_border(old: ir.Graph, new: ir.Graph) -> bool:
+    return len(old.inputs) == len(new.inputs) and len(old.outputs) == len(new.outputs)
+
+
+def _may_be_equal(x: ir.Shape, y: ir.Shape) -> bool:
+    if len(x) != len(y):
+        return False
+    return all(a == b for a, b in zip(x, y, strict=True) if isinstance(a, int) and isinstance(b, int))
+
+
+def _in_order(graph: ir.Graph) -> tuple[ir.Node, ...]:
+    """The nodes, each after what it reads; as they are where they are so already."""
+    done: dict[ir.Node, None] = {}
+    for start in graph:
+        path = {start: iter(_predecessors(start))}
+        while path:
+            node, left = next(reversed(path.items()))
+            for before in left:
+                if before.graph is not graph or before in done:
+                    continue
+                if before in path:
+                    raise IncomparableError(f"node {before.name!r} reads its own result")
+                path[before] = iter(_predecessors(before))
+                break
+            else:
+                done[node] = None
+                del path[node]
+    return tuple(done)
+
+
+def _predecessors(node: ir.Node) -> Iterator[ir.Node]:
+    for value in (*node.inputs, *(value for body in subgraphs(node) for value in captured(body))):
+        producer = value.producer() if value is not None else None
+        if producer is not None:
+            yield producer
+
+
+def _root(groups: dict[int, int], number: int) -> int:
+    while groups[number] != number:
+        groups[number] = groups[groups[number]]
+        number = groups[number]
+    return number
