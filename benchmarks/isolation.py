@@ -100,7 +100,7 @@ def _serve(connection: Any, memory: int) -> None:
             return
         try:
             answer = True, function(*arguments)
-        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is a result, and that it wants to end
             lines = [line for line in str(error).splitlines() if line.strip()] or [""]
             answer = False, f"{type(error).__name__}: {lines[0].strip()}"
         connection.send(answer)

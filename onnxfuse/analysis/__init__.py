@@ -264,9 +264,9 @@ def with_symbols(contents: Contents | None, value: ir.Value, info: Info) -> Cont
     if info.dtype not in INTEGERS and info.dtype != ir.DataType.BOOL:
         return contents if all(isinstance(item, (int, float)) for item in items) else None
     for index, item in enumerate(items):
-        if isinstance(item, int | Symbol) and not is_writable(item):
-            item = None  # noqa: PLW2901 - as if nothing were known of it
-        if item is None or item is NONNEGATIVE:
+        # What cannot be written is as if nothing were known of it.
+        unknown = item is None or (isinstance(item, int | Symbol) and not is_writable(item))
+        if unknown or item is NONNEGATIVE:
             items[index] = Symbol("element", value=value, index=index, nonnegative=item is NONNEGATIVE)
     return object_array(items, contents.shape)
 

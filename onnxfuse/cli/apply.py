@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     _note_without_effect(arguments)
     options.quiet_libraries()
     from onnxfuse.model_io import open_model
-    from onnxfuse.pipeline.manager import PassManager, VerifyLevel
+    from onnxfuse.pipeline.manager import DEFAULT_BUDGET, PassManager, VerifyLevel
     from onnxfuse.pipeline.pipeline import Pipeline
 
     reproducer.check(arguments)
@@ -110,7 +110,6 @@ def run(arguments: argparse.Namespace) -> int:
     opened = open_model(arguments.model)
     check_excluded(opened, arguments.exclude)
     check_dims(opened, dims)
-    assert budget is not None  # noqa: S101 - it has a default
     rejections = _rejections(arguments, pipeline)
     with options.progress_bar(arguments) as progress:
         manager = PassManager(
@@ -119,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
             exclude=arguments.exclude,
             dims=dims,
             input_data=data,
-            budget=budget,
+            budget=DEFAULT_BUDGET if budget is None else budget,
             progress=progress,
             limit=arguments.limit,
             admit=rejections.admit if rejections is not None else None,
@@ -217,12 +216,11 @@ def check_excluded(opened: Opened, names: list[str]) -> None:
     """Refuses the name of a node that is not there: the node that was meant would be rewritten."""
     if not names:
         return
-    assert opened.source is not None  # noqa: S101 - the command line reads files
     from onnxfuse.report.diff import nodes_of
 
     known: dict[str, None] = {}
     unnamed: set[str] = set()
-    for node in nodes_of(opened.source.proto):
+    for node in nodes_of(opened.as_source().proto):
         known[node.name] = None
         unnamed.update(() if node.name else node.output)
     for name in names:
@@ -236,10 +234,9 @@ def check_dims(opened: Opened, dims: dict[str, int]) -> None:
     """Finds a dim that is not there now, and not only if something is rewritten."""
     if not dims:
         return
-    assert opened.source is not None  # noqa: S101 - the command line reads files
     from onnxfuse.verification.inputs import bind, free_inputs
 
-    bind(free_inputs(opened.source.proto, roles=False), user=dims, sizes=(1,))
+    bind(free_inputs(opened.as_source().proto, roles=False), user=dims, sizes=(1,))
 
 
 # ---- after it
@@ -261,8 +258,7 @@ def _answer(report: Report, arguments: argparse.Namespace) -> tuple[int, str]:
 def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
     from onnxfuse.model_io.files import external_tensors, write
 
-    source = opened.source
-    assert source is not None  # noqa: S101 - the command line reads files
+    source = opened.as_source()
     if target == source.path and not report.modified:
         return None  # in place, and nothing to change
     emitted = opened.emitted(changed=report.modified)
@@ -312,7 +308,7 @@ def _write_reproducers(
         options.say(f"note: {why}")
     folders = [reproducer.of_difference(arguments, difference) for difference in rejections.differences()]
     if report.verdict is not None and report.verdict.status is Status.DIFFERENT:
-        folders.append(reproducer.of_verdict(arguments, opened, rejections.pipeline, report))
+        folders.append(reproducer.of_verdict(arguments, opened, rejections.pipeline, report.verdict))
     return list(dict.fromkeys(folders))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import subprocess
@@ -144,11 +145,7 @@ def _command_judge(command: list[str], original: Path, candidate: Path) -> Judge
 
     def judge(_original: Any, result: Any) -> Judgement:
         save(result, candidate)
-        words = []
-        for word in command:
-            for mark, path in paths.items():
-                word = word.replace(mark, path)  # noqa: PLW2901
-            words.append(word)
+        words = [functools.reduce(lambda word, path: word.replace(*path), paths.items(), word) for word in command]
         sys.stderr.flush()
         code = _exit_code(words)
         why = f"--check ended with exit code {code}" if code >= 0 else f"--check was ended by signal {-code}"

@@ -48,8 +48,7 @@ def _describe(opened: Opened, path: Path) -> dict[str, Any]:
     from onnxfuse.model_io.files import external_tensors
     from onnxfuse.report.facts import facts_of
 
-    source = opened.source
-    assert source is not None  # noqa: S101 - the command line reads files
+    source = opened.as_source()
     proto = source.proto
     facts = facts_of(opened)
     locations = {e.value for t in external_tensors(proto) for e in t.external_data if e.key == "location"}

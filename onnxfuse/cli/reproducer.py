@@ -13,7 +13,6 @@ from onnxfuse.cli import options
 if TYPE_CHECKING:
     from onnxfuse.model_io import Opened
     from onnxfuse.pipeline.pipeline import Pipeline
-    from onnxfuse.report.records import Report
     from onnxfuse.verification.reproducer import Difference
     from onnxfuse.verification.verdict import Verdict
 
@@ -73,7 +72,7 @@ def of_difference(arguments: argparse.Namespace, difference: Difference) -> Path
     return folder
 
 
-def of_verdict(arguments: argparse.Namespace, opened: Opened, pipeline: Pipeline, report: Report) -> Path:
+def of_verdict(arguments: argparse.Namespace, opened: Opened, pipeline: Pipeline, verdict: Verdict) -> Path:
     """Writes a reproducer of what the whole-model check found: of the culprit, where one is found.
 
     Raises:
@@ -84,8 +83,6 @@ def of_verdict(arguments: argparse.Namespace, opened: Opened, pipeline: Pipeline
     from onnxfuse.pipeline.reproduce import difference_of
     from onnxfuse.verification.reproducer import Difference, first_difference
 
-    verdict: Verdict | None = report.verdict
-    assert verdict is not None  # noqa: S101 - it is what is to be shown
     data: list[Any] | None = [verdict.inputs] if verdict.inputs else options.input_data_of(arguments)
     found = bisect(
         arguments.model,

@@ -42,6 +42,10 @@ class Opened:
         """The file it came from."""
         return self.source.path if self.source is not None else None
 
+    def as_source(self) -> Source:
+        """Returns its protobuf: as it came, or as it would be written."""
+        return self.source if self.source is not None else self.emitted(changed=False).source()
+
     @property
     def model(self) -> ir.Model:
         """The `onnx_ir.Model` to look at: the caller's own where one came, else the working one. Not to be changed."""

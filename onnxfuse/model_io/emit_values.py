@@ -64,7 +64,8 @@ class ValueWriter:
     @cached_property
     def _renamed(self) -> dict[ir.Value, str]:
         """The names that renamed inputs and initializers had: an input is known by its place, the other by its tensor."""
-        assert self.origin is not None  # noqa: S101 - asked only where there is one
+        if self.origin is None:
+            return {}
         renamed = {}
         if len(self.graph.inputs) == len(self.origin.inputs):
             places = zip(self.graph.inputs, self.origin.inputs, strict=True)
@@ -145,24 +146,29 @@ class ValueWriter:
             number: The field's.
             functions: Those that keep the value_info of their values here.
         """
-        declared = set()
-        elsewhere = dict(self._of_functions(functions))
-        for name, field in self.origins.named(self.origin, number) if self.origin is not None else []:
-            assert self.origin is not None  # noqa: S101 - else there are no fields
-            declared.add(name)
-            value, was_value = self.values.get(name), name in self.origin.names
+        came = list(self.origins.named(self.origin, number)) if self.origin is not None else []
+        if self.origin is not None:
+            yield from self._still_true(self.origin, number, came, dict(self._of_functions(functions)))
+        declared = {name for name, _ in came}
+        if not self.is_function or self.ir_version >= FUNCTION_VALUE_INFO_IR:
+            for value in self._undeclared(declared):
+                yield self._field(value, number)
+
+    def _still_true(
+        self, origin: GraphOrigin, number: int, came: Sequence[tuple[str, bytes]], elsewhere: Mapping[str, bool]
+    ) -> Iterator[bytes]:
+        """Yields what came, as far as it still holds; written anew where something else does."""
+        for name, field in came:
+            value, was_value = self.values.get(name), name in origin.names
             if value is None:
                 if not was_value and elsewhere.get(name, True):
                     yield field
                 continue
             now = value_state(self._as_written(value))
-            if was_value and now == self.origin.values.get(name, NOTHING_SAID):
+            if was_value and now == origin.values.get(name, NOTHING_SAID):
                 yield field
             elif now != NOTHING_SAID:
                 yield self._field(value, number, field if was_value else None)
-        if not self.is_function or self.ir_version >= FUNCTION_VALUE_INFO_IR:
-            for value in self._undeclared(declared):
-                yield self._field(value, number)
 
     def _undeclared(self, declared: set[str]) -> Iterator[ir.Value]:
         """Yields the values without a value_info that need one."""

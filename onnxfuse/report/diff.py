@@ -72,11 +72,11 @@ class ModelDiff:
 
 def compare(a: Opened, b: Opened) -> ModelDiff:
     """Compares two models as they came; nodes are matched by name, those without one by their outputs."""
-    a, b = _with_source(a), _with_source(b)
-    before, after = _source(a).proto, _source(b).proto
     counts, other = facts_of(a).ops, facts_of(b).ops
+    source, source_after = a.as_source(), b.as_source()
+    before, after = source.proto, source_after.proto
     nodes, nodes_after = dict(_nodes(before)), dict(_nodes(after))
-    large, large_after = _large(a, nodes), _large(b, nodes_after)
+    large, large_after = _large(source, nodes), _large(source_after, nodes_after)
     return ModelDiff(
         model=(*_model(before, after), *_order(list(nodes), list(nodes_after))),
         interface=tuple(_interface(before.graph, after.graph)),
@@ -93,22 +93,8 @@ def compare(a: Opened, b: Opened) -> ModelDiff:
             if key in nodes_after
             and (what := _node(_whole(node, large.get(key)), _whole(nodes_after[key], large_after.get(key))))
         ),
-        initializers=tuple(_initializers(a, b)),
+        initializers=tuple(_initializers(source, source_after)),
     )
-
-
-def _with_source(opened: Opened) -> Opened:
-    """Returns a model with its protobuf: what came as an `onnx_ir.Model` is compared as it would be written."""
-    from onnxfuse.model_io import Opened
-
-    if opened.source is not None:
-        return opened
-    return Opened(opened.kind, opened.emitted(changed=False).source(), opened.given)
-
-
-def _source(opened: Opened) -> Source:
-    assert opened.source is not None  # noqa: S101 - see _with_source
-    return opened.source
 
 
 def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -140,9 +126,8 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
                 )
 
 
-def _large(opened: Opened, nodes: Iterable[str]) -> dict[str, NodePayload]:
+def _large(source: Source, nodes: Iterable[str]) -> dict[str, NodePayload]:
     """Returns the nodes (Constants) of which the parsed model leaves the data of large tensors where it lies."""
-    source = _source(opened)
     # The main graph's nodes come first, in their order.
     main = islice(nodes, len(source.proto.graph.node))
     return {key: source.nodes[ordinal] for ordinal, key in enumerate(main) if ordinal in source.nodes}
@@ -305,7 +290,7 @@ class _Stored:
     header: bytes
 
 
-def _initializers(a: Opened, b: Opened) -> Iterator[str]:
+def _initializers(a: Source, b: Source) -> Iterator[str]:
     before, after = dict(_stored(a)), dict(_stored(b))
     yield from (f"{name} is gone" for name in before if name not in after)
     yield from (f"{name} is new" for name in after if name not in before)
@@ -321,10 +306,9 @@ def _initializers(a: Opened, b: Opened) -> Iterator[str]:
             yield f"{name}: how it is stored, its doc string or its metadata"
 
 
-def _stored(opened: Opened) -> Iterator[tuple[str, _Stored]]:
+def _stored(source: Source) -> Iterator[tuple[str, _Stored]]:
     import onnx
 
-    source = _source(opened)
     for ordinal, tensor in enumerate(source.proto.graph.initializer):
         payload = source.payloads.get(ordinal)
         digest = hashlib.blake2b(digest_size=16)
