@@ -11,16 +11,24 @@ from tests.gauntlet.runner import CASES, Case, Runner
 EXACT_PIPELINES = ("merge-sliced", "remove-pad")
 """Single passes of the numerics class EXACT: their results are held to the same bits, signed zeros included."""
 
+OTHER_PIPELINES = (
+    "default",
+    "ascend",
+    "transpose-around-softmax",
+    "transpose-around-softmax{min-rank=1,gate=always}",
+    "transpose-around-softmax{axis=-1,min-rank=1,gate=always}",
+)
+
 IDEALS = sorted(
     name
     for name, case in CASES.items()
     if (case.ideal and case.category == "slice") or name in ("pad_nop", "pad_reflect_partial")
 )
-"""Cases that `default` must bring down to the fewest nodes possible."""
+"""Cases that the presets must bring down to the fewest nodes possible."""
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
-@pytest.mark.parametrize("pipeline", [*EXACT_PIPELINES, "default"])
+@pytest.mark.parametrize("pipeline", [*EXACT_PIPELINES, *OTHER_PIPELINES])
 def test_pipeline_keeps_the_model_equivalent(pipeline: str, case: Case, runner: Runner) -> None:
     modified = []
 
@@ -39,7 +47,8 @@ def test_pipeline_keeps_the_model_equivalent(pipeline: str, case: Case, runner: 
 
 
 @pytest.mark.parametrize("name", IDEALS)
-def test_default_reaches_the_ideal(name: str, runner: Runner) -> None:
-    score = runner.score(CASES[name], lambda data: onnxfuse.apply(data, "default").model)
+@pytest.mark.parametrize("preset", ["default", "ascend"])
+def test_preset_reaches_the_ideal(preset: str, name: str, runner: Runner) -> None:
+    score = runner.score(CASES[name], lambda data: onnxfuse.apply(data, preset).model)
 
     assert score.ideal_reached, f"{score.verdict}; at most {dict(CASES[name].ideal)} wanted"
