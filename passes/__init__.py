@@ -13,11 +13,12 @@ if __name__ != "onnxfuse.passes":
     raise ImportError("import onnxfuse.passes, not passes: else one pass exists as two classes")
 
 if TYPE_CHECKING:
+    from onnxfuse.passes.convert_opset import ConvertOpset
     from onnxfuse.passes.merge_sliced import MergeSliced
     from onnxfuse.passes.remove_pad import RemovePad
     from onnxfuse.passes.transpose_around_softmax import TransposeAroundSoftmax
 
-__all__ = ["PRESETS", "MergeSliced", "RemovePad", "TransposeAroundSoftmax"]
+__all__ = ["PRESETS", "ConvertOpset", "MergeSliced", "RemovePad", "TransposeAroundSoftmax"]
 
 PRESETS: Final = {
     "minimal": "remove-pad",
