@@ -20,11 +20,12 @@ __all__ = [
     "FACTS",
     "RANDOM",
     "OpFacts",
-    "facts_of",
     "is_deterministic",
     "is_deterministic_node",
     "is_index_only",
     "is_pure",
+    "op_facts",
+    "op_types",
 ]
 
 
@@ -105,7 +106,7 @@ FACTS: Final[Mapping[str, OpFacts]] = MappingProxyType(_table())
 _NO_FACTS: Final = OpFacts()
 
 
-def facts_of(op_type: str) -> OpFacts:
+def op_facts(op_type: str) -> OpFacts:
     """The facts of an operator of the default domain.
 
     Args:
@@ -117,6 +118,11 @@ def facts_of(op_type: str) -> OpFacts:
     return FACTS.get(op_type, _NO_FACTS)
 
 
+def op_types(names: str) -> frozenset[str]:
+    """A set of operators, written as their names with spaces between."""
+    return frozenset(names.split())
+
+
 def is_index_only(op_type: str) -> bool:
     """Whether an operator of the default domain only moves data, for every attribute and opset.
 
@@ -124,9 +130,9 @@ def is_index_only(op_type: str) -> bool:
         op_type: Its name.
 
     Returns:
-        True for data movement; `facts_of(op_type).is_data(index)` tells its data inputs from its parameters.
+        True for data movement; `op_facts(op_type).is_data(index)` tells its data inputs from its parameters.
     """
-    return facts_of(op_type).index_only
+    return op_facts(op_type).index_only
 
 
 def is_deterministic(op_type: str) -> bool:
@@ -139,7 +145,7 @@ def is_deterministic(op_type: str) -> bool:
         False for the random operators, and for Dropout and BatchNormalization, where it is up to the node. True says
         nothing about the bodies of If, Loop and Scan: `is_deterministic_node` looks into them.
     """
-    return facts_of(op_type).deterministic
+    return op_facts(op_type).deterministic
 
 
 def is_deterministic_node(node: ir.Node) -> bool:

@@ -36,7 +36,7 @@ from onnxfuse.analysis import (
     is_writable,
     with_symbols,
 )
-from onnxfuse.analysis.ops import facts_of
+from onnxfuse.analysis.ops import op_facts
 from onnxfuse.analysis.shape_dims import DIM_RULES
 from onnxfuse.analysis.shape_values import constant_contents, node_contents
 from onnxfuse.errors import ModelError
@@ -316,7 +316,7 @@ def _own(view: NodeView, *, fixed: bool) -> list[Result] | None:
         fixed: Its attributes are known; they are not where they refer to those of the function that it is in.
     """
     node, first = view.node, view.info(0)
-    facts = facts_of(node.op_type)
+    facts = op_facts(node.op_type)
     if first is None or len(node.outputs) != 1:
         return None
     if facts.like_first:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-__all__ = ["Array", "Results", "RunError", "feeds_of", "open_session", "outcome", "run", "same"]
+__all__ = ["Array", "Results", "RunError", "drawn", "feeds_of", "open_session", "outcome", "run", "same", "tensors_of"]
 
 Array = npt.NDArray[Any]
 Results = dict[str, Any]
@@ -71,23 +71,31 @@ def feeds_of(model: onnx.ModelProto, *, special: bool = True, indices: bool = Fa
         special: Whether there are NaN, infinities and extremes among the floats.
         indices: Whether integers are 0 and 1 only, which are legal indices almost everywhere.
     """
-    constant = {tensor.name for tensor in model.graph.initializer}
     for turn, sizes in enumerate(SIZES):
         generator = np.random.default_rng(turn)
-        bound: dict[str, int] = {}
-        feed = {}
-        for value in model.graph.input:
-            if value.name in constant:
-                continue
-            tensor = value.type.tensor_type
-            shape = [
-                dim.dim_value
-                if dim.HasField("dim_value")
-                else bound.setdefault(dim.dim_param or f"{value.name}.{axis}", sizes[len(bound) % len(sizes)])
-                for axis, dim in enumerate(tensor.shape.dim)
-            ]
-            feed[value.name] = drawn(tensor.elem_type, shape, generator, special=special, indices=indices)
-        yield feed
+        yield {
+            name: drawn(elem_type, shape, generator, special=special, indices=indices)
+            for name, (elem_type, shape) in tensors_of(model, sizes).items()
+        }
+
+
+def tensors_of(model: onnx.ModelProto, sizes: Sequence[int]) -> dict[str, tuple[int, list[int]]]:
+    """Returns element type and shape of each input that is no initializer; dims get the sizes in turn, equal names one."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    bound: dict[str, int] = {}
+    found = {}
+    for value in model.graph.input:
+        if value.name in constant:
+            continue
+        tensor = value.type.tensor_type
+        shape = [
+            dim.dim_value
+            if dim.HasField("dim_value")
+            else bound.setdefault(dim.dim_param or f"{value.name}.{axis}", sizes[len(bound) % len(sizes)])
+            for axis, dim in enumerate(tensor.shape.dim)
+        ]
+        found[value.name] = tensor.elem_type, shape
+    return found
 
 
 def drawn(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-__all__ = ["Difference", "compare_values", "is_float"]
+from onnxfuse.verification.element_types import is_inexact
+
+__all__ = ["Difference", "compare_values"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,6 @@ class Difference:
     scale: float = 0.0
 
 
-def is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is a real or complex floating-point type, those of `ml_dtypes` included."""
-    if dtype.kind in "fc":
-        return True
-    return dtype.kind == "V" and dtype.names is None and dtype.name.startswith(("bfloat", "float"))
-
-
 def compare_values(a: Any, b: Any) -> Difference | None:
     """Compares two results of a model, bit for bit.
 
@@ -59,8 +53,6 @@ def compare_values(a: Any, b: Any) -> Difference | None:
     Returns:
         None if they are equal, else the difference.
     """
-    import numpy as np
-
     if a is None or b is None:
         text = "the optional is empty in one only"
         return None if a is None and b is None else Difference("value", text)
@@ -72,7 +64,7 @@ def compare_values(a: Any, b: Any) -> Difference | None:
         return Difference("dtype", f"{a.dtype} before, {b.dtype} after")
     if a.shape != b.shape:
         return Difference("shape", f"{list(a.shape)} before, {list(b.shape)} after")
-    if is_float(a.dtype):
+    if is_inexact(a.dtype):
         return _compare_floats(a, b)
     different = np.asarray(a != b)
     if not different.any():
@@ -101,8 +93,6 @@ def _compare_sequences(a: Any, b: Any) -> Difference | None:
 
 def _compare_floats(a: np.ndarray, b: np.ndarray) -> Difference | None:
     """Compares two float arrays of one dtype and shape."""
-    import numpy as np
-
     if a.dtype.kind == "c":
         part = np.dtype(f"f{a.dtype.itemsize // 2}")
         a, b = (np.ascontiguousarray(x).view(part).reshape(*x.shape, 2) for x in (a, b))
@@ -125,8 +115,6 @@ def _compare_floats(a: np.ndarray, b: np.ndarray) -> Difference | None:
 
 def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.ndarray, ulp: np.ndarray) -> Difference:
     """Describes differing floats: `x` and `y` (float64) at the flat positions `where` of `a`, no pair both NaN."""
-    import numpy as np
-
     finite = np.isfinite(x) & np.isfinite(y)
     everything = a.astype(np.float64)
     magnitudes = np.abs(everything[np.isfinite(everything)])
@@ -162,8 +150,6 @@ def _float_difference(a: np.ndarray, where: np.ndarray, x: np.ndarray, y: np.nda
 
 def _ulp_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The distance of two bit patterns of one sign-magnitude float type, counted in representable values."""
-    import numpy as np
-
     sign = np.array(1 << (8 * a.dtype.itemsize - 1), a.dtype)
 
     def ordered(bits: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxfuse.analysis.ops import op_types
 from onnxfuse.verification.element_types import float_format
 from onnxfuse.verification.twin import Disturbance
 from onnxfuse.verification.twin_graph import Node
@@ -49,20 +50,15 @@ class Noise(Disturbance):
 
 # ---- marks
 
-
-def _ops(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
 # 1/0 is an infinity in every type: no sign of a type that is too small.
 _POLES: Final = frozenset(("Div", "Reciprocal", "Log", "Sqrt"))
 # Sums of products: what overflows on the way is told by the same sum of absolute values.
-_LINEAR: Final = _ops(
+_LINEAR: Final = op_types(
     """Add Sub Sum Mean MatMul Gemm Conv ConvTranspose Einsum ReduceSum ReduceMean AveragePool GlobalAveragePool
     CumSum"""
 )
-_MEANS: Final = _ops("Mean ReduceMean AveragePool GlobalAveragePool")
-_SQUARES: Final = _ops(
+_MEANS: Final = op_types("Mean ReduceMean AveragePool GlobalAveragePool")
+_SQUARES: Final = op_types(
     """LayerNormalization RMSNormalization GroupNormalization InstanceNormalization LpNormalization ReduceL2
     ReduceSumSquare LpPool GlobalLpPool"""
 )
@@ -138,7 +134,7 @@ class Marks(Disturbance):
 
 
 # One operation of IEEE 754 for each element: where its exact result is a number of its type, nothing was rounded.
-_ELEMENTWISE: Final = _ops("Add Sub Mul Div Sqrt Reciprocal")
+_ELEMENTWISE: Final = op_types("Add Sub Mul Div Sqrt Reciprocal")
 
 
 class Inexact(Marks):

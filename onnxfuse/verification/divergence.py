@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from onnxfuse.verification.compare import compare_values, is_float
-from onnxfuse.verification.element_types import format_of
+from onnxfuse.verification.compare import compare_values
+from onnxfuse.verification.element_types import format_of, is_inexact
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.pair import Pair
@@ -87,7 +87,7 @@ def _layer(name: str, op_type: str, x: Any, y: Any) -> Layer:
     if difference is None:
         return Layer(name, op_type, diverges=False, text="equal")
     diverges = True
-    if difference.is_float and not difference.nonfinite and isinstance(x, np.ndarray) and is_float(x.dtype):
+    if difference.is_float and not difference.nonfinite and isinstance(x, np.ndarray) and is_inexact(x.dtype):
         u = format_of(x.dtype).u if x.dtype.kind != "c" else float(np.finfo(x.dtype).eps)
         diverges = (difference.max_abs or 0.0) > ROUNDING * u * difference.scale
     return Layer(name, op_type, diverges, difference.text, difference.max_abs, difference.max_rel, difference.max_ulp)

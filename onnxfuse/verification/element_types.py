@@ -19,6 +19,7 @@ __all__ = [
     "integer_range",
     "is_bool",
     "is_float",
+    "is_inexact",
     "is_integer",
     "is_string",
     "numpy_dtype",
@@ -84,6 +85,11 @@ def integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
 def finfo(dtype: np.dtype[Any]) -> Any:
     """The limits of a floating-point or complex type: `max`, `smallest_subnormal`, `eps`, `nmant`."""
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
+def is_inexact(dtype: np.dtype[Any]) -> bool:
+    """Whether the elements are floating-point numbers, real or complex."""
+    return is_float(dtype) or dtype.kind == "c"
 
 
 def exact_integers(dtype: np.dtype[Any]) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.element_types import format_of
+from onnxfuse.verification.element_types import format_of, is_float
 from onnxfuse.verification.leaves import tensors_of
 
 __all__ = ["beyond_root", "has_extreme", "has_nonfinite", "mapped", "without_nonfinite"]
@@ -55,6 +54,6 @@ def mapped(fed: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Changes the real floats of an input, those of a sequence one by one."""
     if isinstance(fed, list):
         return [mapped(item, change) for item in fed]
-    if fed is None or not is_float(fed.dtype) or fed.dtype.kind == "c":
+    if fed is None or not is_float(fed.dtype):
         return fed
     return change(fed)

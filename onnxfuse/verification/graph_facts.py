@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.analysis.ops import RANDOM, facts_of
+from onnxfuse.analysis.ops import RANDOM, op_facts, op_types
 
 if TYPE_CHECKING:
     import onnx
@@ -14,18 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["GraphFacts"]
 
 
-def _ops(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
 # Each gives the same bits however it is computed. Max, Min and Relu are not here: which zero or NaN they give is up to
 # the kernel. What only moves data or compares is in the table of `onnxfuse.analysis.ops`.
-_EXACT: Final = _ops(
+_EXACT: Final = op_types(
     "Abs BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike ConcatFromSequence Constant ConstantOfShape"
     " EyeLike If IsInf IsNaN Loop Neg NonZero Not OneHot Optional OptionalGetElement OptionalHasElement Scan"
     " SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size SplitToSequence"
 )
-_DISCRETE: Final = _ops(
+_DISCRETE: Final = op_types(
     "ArgMax ArgMin Cast CastLike Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax Less LessOrEqual"
     " Mod NonMaxSuppression NonZero QuantizeLinear Round Sign TopK Unique"
 )
@@ -112,8 +108,8 @@ class GraphFacts:
             inner.domain in ("", "ai.onnx")
             and (
                 inner.op_type in _EXACT
-                or facts_of(inner.op_type).index_only
-                or facts_of(inner.op_type).compares
+                or op_facts(inner.op_type).index_only
+                or op_facts(inner.op_type).compares
                 or (inner is node and self._without_floats([*node.input, *node.output]))
             )
             for inner in self._inside(node)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import numpy as np
 
 from onnxfuse.errors import UsageError
-from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.draws import Family, Feeds, draw, drawn_elements, planned_counts
-from onnxfuse.verification.element_types import numpy_dtype
+from onnxfuse.verification.element_types import is_inexact, numpy_dtype
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import DataSet, InputData, data_sets
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
@@ -308,7 +307,7 @@ class _Plan:
                         if timeouts == MOST_TIMEOUTS:
                             raise StopError(f"the first model does not run{self._tried_text()}: {error}") from None
                     continue
-                if not any(isinstance(x, np.ndarray) and x.size == 0 and is_float(x.dtype) for x in results):
+                if not any(isinstance(x, np.ndarray) and x.size == 0 and is_inexact(x.dtype) for x in results):
                     return self._keep(attempt, binding, feeds, results)
                 empty = empty or (binding, feeds, results)
             if empty is not None:

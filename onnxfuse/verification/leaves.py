@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxfuse.verification.compare import is_float
-from onnxfuse.verification.element_types import FloatFormat, format_of
+from onnxfuse.verification.element_types import FloatFormat, format_of, is_float
 
 __all__ = ["Leaf", "changed", "class_of", "largest", "tensors_of"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfuse.analysis.constants import stored_tensor
-from onnxfuse.analysis.ops import facts_of, is_index_only
+from onnxfuse.analysis.ops import is_index_only, op_facts
 from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.compare import compare_values
 from onnxfuse.verification.evaluate import EvaluationError
@@ -84,7 +84,7 @@ def moves_data(node: ir.Node, region: Region) -> bool:
     if node.domain not in ("", "ai.onnx") or not is_index_only(node.op_type):
         return False
     # With a parameter that is no constant, the index map depends on values.
-    facts = facts_of(node.op_type)
+    facts = op_facts(node.op_type)
     return all(
         value is None or facts.is_data(index) or _is_constant(value, region) for index, value in enumerate(node.inputs)
     )

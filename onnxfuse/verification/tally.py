@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxfuse.verification.compare import Difference, is_float
+from onnxfuse.verification.compare import Difference
+from onnxfuse.verification.element_types import is_inexact
 from onnxfuse.verification.input_sets import InputSet
 from onnxfuse.verification.judgement import Judgement, Tolerance
 from onnxfuse.verification.tolerance import TWIN_LIMIT
@@ -56,7 +57,7 @@ class Tally:
 
     def note(self, result: Any, difference: Difference | None) -> None:
         """Keeps the largest differences over all normal input sets."""
-        if difference is None and isinstance(result, np.ndarray) and is_float(result.dtype):
+        if difference is None and isinstance(result, np.ndarray) and is_inexact(result.dtype):
             for key in ("max_abs", "max_rel", "needed"):
                 self.sizes.setdefault(key, 0.0)
             self.sizes.setdefault("max_ulp", 0)

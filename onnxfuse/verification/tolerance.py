@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.disturb import Inexact, Marks, Noise
+from onnxfuse.verification.element_types import is_float
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.fed_values import beyond_root, has_extreme, has_nonfinite, without_nonfinite

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import onnx
 
-from onnxfuse.analysis.ops import RANDOM, facts_of
+from onnxfuse.analysis.ops import RANDOM, op_facts, op_types
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.twin_kernel import Kernel, UnsupportedError
 from onnxfuse.verification.twin_values import Value
@@ -16,12 +16,8 @@ from onnxfuse.verification.twin_values import Value
 __all__ = ["Graph", "Node", "counts", "prepared"]
 
 
-def _ops(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
 # They select, move or convert: nothing is rounded that was not before. What only moves data is in the table of ops.
-_EXACT: Final = _ops(
+_EXACT: Final = op_types(
     """Abs ArgMax ArgMin Cast CastLike Ceil Clip ConcatFromSequence Constant ConstantOfShape Dropout EyeLike Floor
     GlobalMaxPool Hardmax If Loop Max MaxPool MaxUnpool Min Neg OneHot Optional OptionalGetElement ReduceMax ReduceMin
     Relu Round Scan Scatter ScatterElements ScatterND SequenceAt SequenceConstruct SequenceErase SequenceInsert Sign
@@ -142,7 +138,7 @@ class _Preparation:
             raise UnsupportedError(f"{proto.op_type} is random")
         stated = list(_stated(proto, given))
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in stated if a.type != a.GRAPH}
-        rounds = function is None and proto.op_type not in _EXACT and not facts_of(proto.op_type).index_only
+        rounds = function is None and proto.op_type not in _EXACT and not op_facts(proto.op_type).index_only
         node = Node(
             proto=_with_attributes(proto, stated),
             op_type="" if function is not None else proto.op_type,

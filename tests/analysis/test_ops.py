@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from onnxfuse.analysis.ops import FACTS, facts_of, is_deterministic, is_deterministic_node, is_index_only, is_pure
+from onnxfuse.analysis.ops import FACTS, is_deterministic, is_deterministic_node, is_index_only, is_pure, op_facts
 
 
 def nodes(text: str, *, opset: int = 17) -> list[ir.Node]:
@@ -58,18 +58,18 @@ def test_broadcasting_is_what_onnx_infers(op_type: str) -> None:
     shapes: list[list[str | int]] = [["N", 1], [3], [3]]
     first, found = infer(op_type, shapes[: max(2, onnx.defs.get_schema(op_type).min_input)])
     assert [dim.dim_param or dim.dim_value for dim in found.tensor_type.shape.dim] == ["N", 3]
-    if facts_of(op_type).compares:
+    if op_facts(op_type).compares:
         assert found.tensor_type.elem_type == TensorProto.BOOL
     elif op_type != "Where":
         assert found.tensor_type.elem_type == first.tensor_type.elem_type
 
 
 def test_data_inputs_are_told_from_parameters() -> None:
-    assert [facts_of("Slice").is_data(index) for index in range(5)] == [True, False, False, False, False]
-    assert [facts_of("Pad").is_data(index) for index in range(4)] == [True, False, True, False]
-    assert [facts_of("Where").is_data(index) for index in range(3)] == [False, True, True]
-    assert facts_of("Concat").is_data(7)
-    assert not facts_of("Relu").is_data(0)
+    assert [op_facts("Slice").is_data(index) for index in range(5)] == [True, False, False, False, False]
+    assert [op_facts("Pad").is_data(index) for index in range(4)] == [True, False, True, False]
+    assert [op_facts("Where").is_data(index) for index in range(3)] == [False, True, True]
+    assert op_facts("Concat").is_data(7)
+    assert not op_facts("Relu").is_data(0)
     assert is_index_only("Transpose")
     assert not is_index_only("ScatterND")
     assert not is_index_only("NoSuchOperator")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
+from onnxfuse.testing.oracle import drawn, tensors_of
 from tests.gauntlet.feeds import Feed
 from tests.gauntlet.oracle import Oracle, Outputs, open_model
 
@@ -114,37 +115,15 @@ def _drawn(model: onnx.ModelProto, *, exact: bool) -> Iterator[Feed]:
 
 def _feed(model: onnx.ModelProto, sizes: Sequence[int], seed: int, *, ladder: bool) -> Feed:
     rng = np.random.default_rng(seed)
-    constant = {tensor.name for tensor in model.graph.initializer}
-    bound: dict[str, int] = {}
-    feed: dict[str, Any] = {}
-    for value in model.graph.input:
-        if value.name in constant:
-            continue
-        tensor = value.type.tensor_type
-        shape = [_size(dim, f"{value.name}.{axis}", bound, sizes) for axis, dim in enumerate(tensor.shape.dim)]
-        feed[value.name] = _values(tensor.elem_type, shape, rng, ladder=ladder)
-    return feed
-
-
-def _size(dim: Any, place: str, bound: dict[str, int], sizes: Sequence[int]) -> int:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
-    return bound.setdefault(dim.dim_param or place, sizes[len(bound) % len(sizes)])
+    tensors = tensors_of(model, sizes)
+    return {name: _values(elem_type, shape, rng, ladder=ladder) for name, (elem_type, shape) in tensors.items()}
 
 
 def _values(elem_type: int, shape: Sequence[int], rng: np.random.Generator, *, ladder: bool) -> np.ndarray[Any, Any]:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
-    size = int(np.prod(shape))
-    if elem_type == onnx.TensorProto.STRING:
-        return np.array([f"s{index}" for index in range(size)], dtype=object).reshape(shape)
-    if elem_type == onnx.TensorProto.BOOL:
-        return rng.integers(0, 2, shape).astype(np.bool_)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
-    values = rng.standard_normal(size)
-    if ladder:
-        # A size of its own: the largest list of boundaries is longer than most inputs.
-        values = np.resize(np.roll(np.array(LADDER), -size * int(rng.integers(0, 5))), size)
+    values = drawn(elem_type, shape, rng, special=False)
+    if not ladder or values.dtype.kind in "biuO":
+        return values
+    # A size of its own: the largest list of boundaries is longer than most inputs.
+    boundaries = np.resize(np.roll(np.array(LADDER), -values.size * int(rng.integers(0, 5))), values.size)
     with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(dtype).reshape(shape)
+        return boundaries.astype(values.dtype).reshape(shape)

@@ -16,7 +16,7 @@ from onnxfuse.model_io.emit import emit
 from onnxfuse.pipeline.manager import PassManager, VerifyLevel
 from onnxfuse.report.records import PassReport, Report
 
-__all__ = ["SPLIT", "MergeNegs", "Replace", "Run", "as_product", "nodes", "read", "rewrite"]
+__all__ = ["SPLIT", "MergeNegs", "Replace", "Run", "as_product", "ints", "nodes", "pair", "read", "rewrite"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,17 @@ def rewrite(model: onnx.ModelProto | str, pass_: Pass, *, verify: str = "region"
     assert given.SerializeToString() == before
     assert report.modified or data == before
     return Run(report, onnx.ModelProto.FromString(data), data)
+
+
+def pair(node: ir.Node, facts: Facts) -> Match | None:
+    """Finds two nodes of one op_type in a row."""
+    before = facts.producer(node.inputs[0], node.op_type)
+    return None if before is None else facts.region(before, node, first=before, last=node)
+
+
+def ints(*numbers: int) -> np.ndarray:
+    """A constant for `Builder.constant`."""
+    return np.array(numbers, dtype=np.int64)
 
 
 def as_product(match: Match, build: Builder) -> Sequence[ir.Value]:

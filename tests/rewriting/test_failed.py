@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -12,17 +12,7 @@ import pytest
 import onnxfuse
 from onnxfuse import Builder, Facts, Match, PassError
 from onnxfuse.report.records import Place
-from tests.rewriting.rules import Replace, read, rewrite
-
-
-def pair(node: ir.Node, facts: Facts) -> Match | None:
-    """Finds two nodes of one op_type in a row."""
-    before = facts.producer(node.inputs[0], node.op_type)
-    return None if before is None else facts.region(before, node, first=before, last=node)
-
-
-def ints(*numbers: int) -> np.ndarray:
-    return np.array(numbers, dtype=np.int64)
+from tests.rewriting.rules import Replace, ints, pair, read, rewrite
 
 
 def fails(error: Exception) -> Any:
@@ -203,6 +193,16 @@ def test_region_across_graphs_fails() -> None:
     assert [(failed.at.node, failed.error) for failed in run.one.failed] == [("at", "the region spans several graphs")]
 
 
+def with_first(*, last: bool) -> Callable[[ir.Node, Facts], Match | None]:
+    """Finds a node with the Neg that it reads first, given in the order of the graph or the other way round."""
+
+    def find(node: ir.Node, facts: Facts) -> Match | None:
+        first = facts.producer(node.inputs[0], "Neg")
+        return None if first is None else facts.region(*((node, first) if last else (first, node)))
+
+    return find
+
+
 def test_replacement_that_would_close_a_circle_fails() -> None:
     text = """g (float[N] x) => (float[N] y) {
         a = Neg(x)
@@ -210,16 +210,11 @@ def test_replacement_that_would_close_a_circle_fails() -> None:
         [at] y = Add(a, b)
     }"""
 
-    def find(node: ir.Node, facts: Facts) -> Match:
-        first = node.inputs[0].producer()  # type: ignore[union-attr]
-        assert first is not None
-        return facts.region(first, node)
-
     def build(match: Match, build: Builder) -> list[ir.Value]:
         x, b = match.inputs
         return [build.op("Add", x, b), build.op("Add", x, b)]  # the first stands for a, and reads b, which reads a
 
-    run = rewrite(text, Replace("Add", build, find), verify="structure")
+    run = rewrite(text, Replace("Add", build, with_first(last=False)), verify="structure")
 
     assert run.one.applied == ()
     assert len(run.one.failed) == 1
@@ -233,16 +228,11 @@ def test_region_given_in_any_order_stays_in_order() -> None:
         [at] y = Add(a, c)
     }"""
 
-    def find(node: ir.Node, facts: Facts) -> Match:
-        first = node.inputs[0].producer()  # type: ignore[union-attr]
-        assert first is not None
-        return facts.region(node, first)
-
     def build(match: Match, build: Builder) -> list[ir.Value]:
         c, x = match.inputs
         return [build.op("Sub", c, x)]
 
-    run = rewrite(text, Replace("Add", build, find))
+    run = rewrite(text, Replace("Add", build, with_first(last=True)))
 
     onnx.checker.check_model(run.model, full_check=True)
     assert run.ops == ["Relu", "Sub"] or run.one.failed

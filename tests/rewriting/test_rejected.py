@@ -8,19 +8,19 @@ import pytest
 
 import onnxfuse
 from onnxfuse import Builder, Facts, Match
-from tests.rewriting.rules import Replace, read, rewrite
+from tests.rewriting.rules import Replace, ints, pair, read, rewrite
 
 MAX, MIN = 2**63 - 1, -(2**63)
 
 
-def pair(node: ir.Node, facts: Facts) -> Match | None:
-    """Finds two nodes of one op_type in a row."""
-    before = facts.producer(node.inputs[0], node.op_type)
-    return None if before is None else facts.region(before, node, first=before, last=node)
+def forgets_slice(op_type: str) -> Replace:
+    """Takes a Slice and what reads it for the latter alone."""
 
+    def find(node: ir.Node, facts: Facts) -> Match | None:
+        before = facts.producer(node.inputs[0], "Slice")
+        return None if before is None else facts.region(before, node)
 
-def ints(*numbers: int) -> np.ndarray:
-    return np.array(numbers, dtype=np.int64)
+    return Replace(op_type, lambda match, build: [build.op(op_type, match.inputs[0])], find)
 
 
 WRONG: dict[str, tuple[str, Replace]] = {
@@ -103,26 +103,14 @@ WRONG: dict[str, tuple[str, Replace]] = {
             a = Slice(x, s, e)
             [at] y = Transpose(a)
         }""",
-        Replace(
-            "Transpose",
-            lambda match, build: [build.op("Transpose", match.inputs[0])],
-            lambda node, facts: (
-                None if (before := facts.producer(node.inputs[0], "Slice")) is None else facts.region(before, node)
-            ),
-        ),
+        forgets_slice("Transpose"),
     ),
     "forgets a far end before what computes": (
         """g (float[N, M] x) => (float[A, B] y) <int64[1] s = {0}, int64[1] e = {100}> {
             a = Slice(x, s, e)
             [at] y = Relu(a)
         }""",
-        Replace(
-            "Relu",
-            lambda match, build: [build.op("Relu", match.inputs[0])],
-            lambda node, facts: (
-                None if (before := facts.producer(node.inputs[0], "Slice")) is None else facts.region(before, node)
-            ),
-        ),
+        forgets_slice("Relu"),
     ),
     "shifts the last of two axes with far ends": (
         """g (float[N, M] x) => (float[A, B] y) <int64[2] s = {0, 0}, int64[2] e = {2500, 2500}> {

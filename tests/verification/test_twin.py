@@ -15,9 +15,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from onnxfuse.verification.compare import is_float
 from onnxfuse.verification.disturb import Noise
-from onnxfuse.verification.element_types import format_of
+from onnxfuse.verification.element_types import format_of, is_float
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationTimeoutError
 from onnxfuse.verification.twin import Twin
