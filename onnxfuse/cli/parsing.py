@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from onnxfuse.errors import UsageError
 
@@ -25,6 +25,13 @@ class Parser(argparse.ArgumentParser):
             UsageError: Always.
         """
         raise UsageError(f"{message} ({self.prog} --help says more)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # argparse calls a command an argument, and lists all of them where one is near.
+        if action.dest == "command" and action.choices is not None and value not in action.choices:
+            known = list(action.choices)
+            self.error(f"there is no command {value}" + (nearest(value, known) or f"; there are {', '.join(known)}"))
+        super()._check_value(action, value)
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Reads a command line; the subcommand's parser is expected as `parser` in its defaults.

@@ -135,6 +135,7 @@ WHERE = "where to? give -o OUT, or --in-place to write over IN (--dry-run and --
             ["apply", "pair.onnx", "--verfy=off"],
             "unknown option --verfy=off: did you mean --verify? (onnxfuse apply --help says more)",
         ),
+        (["aply", "pair.onnx"], "there is no command aply: did you mean apply? (onnxfuse --help says more)"),
         (["verify", "a", "b", "--zzz"], "unknown option --zzz (onnxfuse verify --help says more)"),
         (
             ["apply", "pair.onnx", "--verif", "off"],
