@@ -27,7 +27,8 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
 
 $(NASNET): examples/nasnetlarge/nasnetlarge.onnx | $(VENV)/.installed
-	$(BIN)/python -m onnxfuse.testing fill $< $@
+	mkdir -p $(@D)
+	$(BIN)/onnxfuse fill $< -o $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -23,8 +23,9 @@ BELOW: Final = {
         *("__version__", "errors", "model_io", "verification", "report", "rewriting"),
         "passes",  # only the registry, which lists what is there
     },
-    "testing": {"errors", "model_io", "verification", "report", "pipeline"},
-    "cli": {"__version__", "errors", "model_io", "verification", "report", "pipeline"},
+    "weights": {"errors", "model_io", "verification"},
+    "testing": {"errors", "model_io", "verification", "report", "pipeline", "weights"},
+    "cli": {"__version__", "errors", "model_io", "verification", "report", "pipeline", "weights"},
 }
 
 

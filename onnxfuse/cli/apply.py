@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfuse.cli import options, reproducer
+from onnxfuse.cli import options, output, reproducer
 from onnxfuse.cli.parsing import nearest
 from onnxfuse.errors import PassError, UsageError
 
@@ -50,15 +48,12 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_output(output: argparse._ActionsContainer) -> None:
-    output.add_argument("-o", "--output", metavar="OUT", help="the model to write; - for stdout")
-    output.add_argument(
-        "--in-place", action=argparse.BooleanOptionalAction, default=False, help="write over IN instead"
-    )
-    output.add_argument(
+def _add_output(group: argparse._ActionsContainer) -> None:
+    output.add_output(group)
+    group.add_argument(
         "--dry-run", action=argparse.BooleanOptionalAction, default=False, help="do all but write the model"
     )
-    output.add_argument(
+    group.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
         default=False,
@@ -143,47 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _target(arguments: argparse.Namespace) -> Path | str | None:
     """Returns where the model goes: a path, or `-`, or None where nothing is to be written."""
-    source: Path = arguments.model
-    if arguments.in_place and arguments.output is not None:
-        raise UsageError("-o and --in-place exclude each other")
     writes = not (arguments.dry_run or arguments.check)
-    if arguments.in_place:
-        return source if writes else None
-    if arguments.output is None:
-        if writes:
-            raise UsageError(
-                "where to? give -o OUT, or --in-place to write over IN (--dry-run and --check write nothing)"
-            )
-        return None
-    if arguments.output == "-":
-        _check_stdout(arguments)
-        return "-" if writes else None
-    target = Path(arguments.output)
-    _check_file(target, source, arguments.output)
-    return target if writes else None
-
-
-def _check_stdout(arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        raise UsageError("-o - and --json both want stdout: give -o a file")
-    if sys.stdout.isatty():
-        raise UsageError("-o - writes the model to stdout, which is a terminal: redirect it to a file or a pipe")
-
-
-def _check_file(target: Path, source: Path, given: str) -> None:
-    """Finds now what would stop the model from being written after minutes of work."""
-    if not given:
-        raise UsageError("-o needs the name of a file, or - for stdout")
-    if target.is_dir():
-        raise UsageError(f"{given}: is a folder; name a file in it")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{given} is the input: give --in-place to write over it")
-    if target.exists() and not target.is_file():
-        raise UsageError(f"{given}: is no ordinary file (-o - writes to stdout, --dry-run writes nothing)")
-    if not target.parent.is_dir():
-        raise UsageError(f"{given}: the folder {target.parent} does not exist")
-    if not os.access(os.path.realpath(target.parent), os.W_OK):
-        raise UsageError(f"{given}: the folder {target.parent} cannot be written to")
+    return output.target_of(arguments, writes=writes, otherwise=" (--dry-run and --check write nothing)")
 
 
 def _note_without_effect(arguments: argparse.Namespace) -> None:
@@ -256,19 +212,10 @@ def _answer(report: Report, arguments: argparse.Namespace) -> tuple[int, str]:
 
 
 def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
-    from onnxfuse.model_io.files import external_tensors, write
-
     source = opened.as_source()
     if target == source.path and not report.modified:
         return None  # in place, and nothing to change
-    emitted = opened.emitted(changed=report.modified)
-    if target != "-":
-        return write(emitted, Path(target), source=source)
-    if source.path is not None and any(external_tensors(source.proto)):
-        options.say(f"note: the model refers by name to external data, which is in {source.path.parent}/")
-    for piece in emitted.pieces():
-        sys.stdout.buffer.write(piece if isinstance(piece, bytes) else piece.view())
-    return None
+    return output.save(opened.emitted(changed=report.modified), source, target)
 
 
 def _show(report: Report, arguments: argparse.Namespace) -> None:
@@ -324,13 +271,8 @@ def _written_lines(
 ) -> Iterator[str]:
     if why:
         yield f"nothing was written: {why}"
-    elif saved is not None:
-        yield f"wrote {saved.path} ({options.size_text(saved.size)})"
-        yield from (f"note: {note}" for note in saved.notes)
-    elif target == "-":
-        yield "wrote the model to stdout"
     elif target is not None:
-        yield f"{target} is left as it was"
+        yield from output.saved_lines(saved, target)
     elif arguments.check:
         yield "would change" if report.modified else "would not change"
     else:
@@ -340,6 +282,5 @@ def _written_lines(
 def _print_json(report: Report, arguments: argparse.Namespace, saved: Saved | None, written: list[Path]) -> None:
     from onnxfuse.report.json import report_dict
 
-    output = None if saved is None else {"path": str(saved.path), "bytes": saved.size, "notes": list(saved.notes)}
-    data = {**report_dict(report), "input": str(arguments.model), "output": output}
+    data = {**report_dict(report), "input": str(arguments.model), "output": output.saved_dict(saved)}
     options.print_json({**data, "reproducers": list(map(str, written))})

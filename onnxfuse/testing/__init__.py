@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from onnxfuse.testing.equivalence import NotEquivalentError, assert_equivalent
     from onnxfuse.testing.laws import Law, assert_pass_laws, pass_laws
     from onnxfuse.testing.rewrites import check_declines, check_rewrite
-    from onnxfuse.testing.weights import STRIPPED, fill, strip
+    from onnxfuse.verification.stand_ins import STRIPPED
+    from onnxfuse.weights import fill, strip
 
 # As in onnxfuse itself: the pytest plugin is in this package, and is imported whenever pytest starts.
 _HOMES = {
-    "STRIPPED": "weights",
-    "Law": "laws",
-    "NotEquivalentError": "equivalence",
-    "assert_equivalent": "equivalence",
-    "assert_pass_laws": "laws",
-    "check_declines": "rewrites",
-    "check_rewrite": "rewrites",
-    "fill": "weights",
-    "pass_laws": "laws",
-    "strip": "weights",
+    "STRIPPED": "onnxfuse.verification.stand_ins",
+    "Law": "onnxfuse.testing.laws",
+    "NotEquivalentError": "onnxfuse.testing.equivalence",
+    "assert_equivalent": "onnxfuse.testing.equivalence",
+    "assert_pass_laws": "onnxfuse.testing.laws",
+    "check_declines": "onnxfuse.testing.rewrites",
+    "check_rewrite": "onnxfuse.testing.rewrites",
+    "fill": "onnxfuse.weights",
+    "pass_laws": "onnxfuse.testing.laws",
+    "strip": "onnxfuse.weights",
 }
 
 __all__ = [
@@ -53,7 +54,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

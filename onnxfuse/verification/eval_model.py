@@ -36,14 +36,12 @@ class EvalModel:
 
 
 def without_data(model: EvalModel) -> str | None:
-    """The name of an initializer whose data was taken out of the model; None if all have theirs."""
-    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-    for tensor in model.proto.graph.initializer:
-        if tensor.name in model.weights or 0 in tensor.dims or tensor.external_data:
-            continue
-        if not any(len(getattr(tensor, field)) for field in fields):
-            return tensor.name
-    return None
+    """The name of a tensor whose data was taken out of the model; None if all have theirs."""
+    from onnxfuse.verification.tensors import lacks_data, tensors_of
+
+    missing = (tensor for tensor in tensors_of(model.proto) if tensor.name not in model.weights and lacks_data(tensor))
+    found = next(missing, None)
+    return None if found is None else found.name or "a constant without a name"
 
 
 def custom_domains(model: onnx.ModelProto) -> set[str]:

@@ -106,9 +106,7 @@ def _without_a_run(a: EvalModel, b: EvalModel, names: Sequence[str], notes: list
         return Verdict(Status.DIFFERENT, outputs, tuple(differences), tuple(notes))
     stripped = without_data(a) or without_data(b)
     if stripped:
-        why = (
-            f"the model carries no weights ({stripped}, for one): python -m onnxfuse.testing fill gives it random ones"
-        )
+        why = f"the model carries no weights ({stripped}, for one): onnxfuse fill gives it random ones"
         outputs = tuple(OutputVerdict(name, Status.NOT_RUN, why) for name in names)
         return Verdict(Status.NOT_RUN, outputs, notes=tuple(notes), not_run=(why,))
     broken = invalid(b) if full else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +13,12 @@ import onnx.numpy_helper
 
 from onnxfuse.verification.element_types import bytes_of
 from onnxfuse.verification.eval_model import EvalModel
+from onnxfuse.verification.tensors import nodes_of, tensors_of
 
 __all__ = ["STRIPPED", "embedded", "has_weights", "same_weights", "with_stand_ins", "without_weights"]
 
 STRIPPED: Final = "stripped"
-"""The doc_string of a tensor without its data: `python -m onnxfuse.testing fill` fills it."""
+"""The doc_string of a tensor without its data: `onnxfuse fill` fills it."""
 
 # Shorter ones are epsilons, scales, bounds: what a pass looks at.
 WEIGHT_ELEMENTS: Final = 64
@@ -42,7 +43,7 @@ def without_weights(model: EvalModel) -> EvalModel:
     copy = onnx.ModelProto()
     copy.CopyFrom(model.proto)
     copy.ClearField("training_info")
-    for tensor in _tensors(copy):
+    for tensor in tensors_of(copy):
         external = tensor.data_location == tensor.EXTERNAL
         if _is_weight(tensor) or external or math.prod(tensor.dims) >= INDEX_ELEMENTS or tensor.name in model.weights:
             header = onnx.TensorProto(
@@ -106,7 +107,7 @@ def _is_weight(tensor: onnx.TensorProto) -> bool:
 
 def _weights(model: EvalModel) -> Iterator[tuple[onnx.TensorProto, np.ndarray]]:
     """Yields what counts as a weight and has its data, with it."""
-    for tensor in _tensors(model.proto):
+    for tensor in tensors_of(model.proto):
         if not _is_weight(tensor) or tensor.doc_string == STRIPPED:
             continue
         found = model.weights.get(tensor.name)
@@ -140,41 +141,7 @@ def _rounded(number: float) -> float:
     return float(f"{float(number):.0e}")
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    for graph in _graphs(model):
-        yield from graph.initializer
-        yield from (sparse.values for sparse in graph.sparse_initializer)
-    for node in _nodes(model):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
 def _float_lists(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
     """Yields attributes that are weights: of a Constant, or the thresholds of a tree."""
-    for node in _nodes(model):
+    for node in nodes_of(model):
         yield from (attribute for attribute in node.attribute if len(attribute.floats) >= WEIGHT_ELEMENTS)
-
-
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    stack = [model.graph, *_bodies(node for function in model.functions for node in function.node)]
-    while stack:
-        graph = stack.pop()
-        yield graph
-        stack += _bodies(graph.node)
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for function in model.functions:
-        yield from function.node
-    for graph in _graphs(model):
-        yield from graph.node
-
-
-def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs

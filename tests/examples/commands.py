@@ -68,11 +68,13 @@ def run(argv: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 def run_fill(readme: Path, output: str, cwd: Path) -> None:
     """Runs the command of a README that writes the graph `output` with weights, below `cwd`."""
     (command,) = [line for line in commands_of(readme) if " fill " in line and line.endswith(output)]
-    python, *argv = command.split()
-    assert python == "python"
+    assert "mkdir -p build" in commands_of(readme)
+    (cwd / "build").mkdir(exist_ok=True)
     (cwd / "examples").symlink_to(ROOT / "examples")
-    done = run(argv, cwd)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    program, *argv = command.split()
+    assert program == "onnxfuse"
+    done = run(["-m", "onnxfuse.cli.main", *argv], cwd)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     (cwd / "examples").unlink()
 
 

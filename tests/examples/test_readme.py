@@ -24,6 +24,7 @@ TESTED = {
     "make test": "test_make_test",
     "onnxfuse apply build/nasnetlarge.onnx -o build/nasnetlarge_merged.onnx -p merge-sliced": "in test_nasnetlarge.py",
     "onnxfuse passes": "test_passes",
+    "mkdir -p build": "run_fill",
     "onnxfuse verify model.onnx out.onnx": "test_verify",
     "onnxfuse bisect model.onnx -p merge-sliced,remove-pad": "test_bisect",
     "onnxfuse bisect model.onnx -p merge-sliced --check 'python judge.py {model}'": "test_bisect",
@@ -37,18 +38,14 @@ TESTED = {
     "python examples/deepmar/export.py deepmar_oldpad.onnx --checkpoint checkpoint.pth.tar --old-pad": (
         "in test_exports.py"
     ),
-    "python -m onnxfuse.testing fill examples/deepmar/deepmar_oldpad.onnx build/deepmar_oldpad.onnx": (
-        "in test_deepmar.py"
-    ),
-    "python -m onnxfuse.testing fill examples/deepmar/deepmar.onnx build/deepmar.onnx": "in test_deepmar.py",
+    "onnxfuse fill examples/deepmar/deepmar_oldpad.onnx -o build/deepmar_oldpad.onnx": ("in test_deepmar.py"),
+    "onnxfuse fill examples/deepmar/deepmar.onnx -o build/deepmar.onnx": "in test_deepmar.py",
     "onnxfuse apply build/deepmar_oldpad.onnx -o build/deepmar_nopad.onnx -p remove-pad": "in test_deepmar.py",
     "onnxfuse apply build/deepmar.onnx -o build/deepmar_same.onnx -p remove-pad": "in test_deepmar.py",
     "python examples/lvvit_s/export.py lvvit_s.onnx --checkpoint lvvit_s-26M-224-83.3.pth.tar": "in test_exports.py",
     "python examples/lvvit_s/export.py lvvit_s_opset11.onnx --opset 11": "in test_exports.py",
-    "python -m onnxfuse.testing fill examples/lvvit_s/lvvit_s.onnx build/lvvit_s.onnx": "in test_lvvit_s.py",
-    "python -m onnxfuse.testing fill examples/lvvit_s/lvvit_s_opset11.onnx build/lvvit_s_opset11.onnx": (
-        "in test_lvvit_s.py"
-    ),
+    "onnxfuse fill examples/lvvit_s/lvvit_s.onnx -o build/lvvit_s.onnx": "in test_lvvit_s.py",
+    "onnxfuse fill examples/lvvit_s/lvvit_s_opset11.onnx -o build/lvvit_s_opset11.onnx": ("in test_lvvit_s.py"),
     "onnxfuse apply build/lvvit_s.onnx -o build/lvvit_s_wrapped.onnx -p transpose-around-softmax": "in test_lvvit_s.py",
     "onnxfuse apply build/lvvit_s_opset11.onnx -o build/lvvit_s_same.onnx -p transpose-around-softmax": (
         "in test_lvvit_s.py"
@@ -65,7 +62,7 @@ def test_make_demo() -> None:
     (session,) = [command for command in commands_of(README) if "apply build" in command]
     lines = make_prints("demo")
     assert lines[-1] == f"venv/bin/{session}"
-    fill = "venv/bin/python -m onnxfuse.testing fill examples/nasnetlarge/nasnetlarge.onnx build/nasnetlarge.onnx"
+    fill = "venv/bin/onnxfuse fill examples/nasnetlarge/nasnetlarge.onnx -o build/nasnetlarge.onnx"
     assert fill in lines
     assert any("pip install" in line and "--editable ." in line for line in lines)
 

@@ -66,8 +66,8 @@ def test_no_command_is_untested() -> None:
     assert commands_of(PAGE) == [
         "pytest --onnxfuse-reproducers reproducers",
         "onnxfuse apply --check model.onnx",
-        "python -m onnxfuse.testing strip model.onnx small.onnx",
-        "python -m onnxfuse.testing fill small.onnx again.onnx",
+        "onnxfuse strip model.onnx -o graph.onnx",
+        "onnxfuse fill graph.onnx -o again.onnx",
     ]
     assert len(blocks("python")) == 3
     assert len(blocks("yaml")) == 3

@@ -24,7 +24,8 @@ def without_weights(body: str) -> onnx.ModelProto:
     """Returns a model of which no one can say what it computes."""
     model = onnx.parser.parse_model(f"{HEAD} g (float[64] x) => (float[64] y) {{ {body} }}")
     model.graph.initializer.append(WEIGHT)
-    return strip(model)
+    stripped: onnx.ModelProto = strip(model)
+    return stripped
 
 
 UNKNOWN = [without_weights("y = Mul(x, w)"), without_weights("y = Div(x, w)")]
