@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from onnxfuse.model_io import ModelLike, open_model
 from onnxfuse.model_io.emitted import emit_source
+from onnxfuse.model_io.kinds import Kind
 from onnxfuse.weights.filling import fill_source
 from onnxfuse.weights.stripping import MIN_ELEMENTS, strip_source
 
@@ -34,7 +35,7 @@ def strip(model: ModelLike, *, min_elements: int = MIN_ELEMENTS, seed: int = 0) 
     External data is neither read nor referred to.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`; it is not changed.
+        model: A model of any kind that onnxfuse takes; it is not changed.
         min_elements: Tensors of fewer elements keep their data.
         seed: What `fill` takes for this model; one that is not 0 is kept in its metadata, as `onnxfuse.seed`.
 
@@ -54,7 +55,7 @@ def fill(model: ModelLike, *, seed: int | None = None) -> ModelLike:
     shows: fan-in scaled normals for what is multiplied and summed, positive variances, gains near 1.
 
     Args:
-        model: A path, `bytes`, an `onnx.ModelProto` or an `onnx_ir.Model`; it is not changed.
+        model: A model of any kind that onnxfuse takes; it is not changed.
         seed: Of all weights; None for the one in the model's metadata, or else 0.
 
     Raises:
@@ -75,12 +76,13 @@ def _source(opened: Opened) -> tuple[Source, Mapping[str, Path]]:
 
 
 def _as_given(source: Source, opened: Opened, folders: Mapping[str, Path]) -> ModelLike:
-    if opened.kind in ("path", "ir"):
-        from onnxfuse.model_io.emit import set_folders
-        from onnxfuse.model_io.origin import attach
+    if opened.kind in (Kind.PROTO, Kind.BYTES):
+        emitted = emit_source(source)
+        return emitted.message() if opened.kind is Kind.PROTO else emitted.data()
+    from onnxfuse.model_io.emit import set_folders
+    from onnxfuse.model_io.origin import attach
 
-        model = attach(source)
-        set_folders(model, folders)
-        return model
-    emitted = emit_source(source)
-    return emitted.message() if opened.kind == "proto" else emitted.data()
+    model = attach(source)
+    set_folders(model, folders)
+    opened.replace_working_model(model)
+    return opened.result()

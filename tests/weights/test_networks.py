@@ -18,7 +18,6 @@ NETWORKS = [
     GRAPHS / "lresnet100.onnx",
     ROOT / "examples/deepmar/deepmar.onnx",
     ROOT / "examples/lvvit_s/lvvit_s.onnx",
-    ROOT / "examples/nasnetlarge/nasnetlarge.onnx",
 ]
 
 
