@@ -24,6 +24,8 @@ TESTED = {
     "make test": "test_make_test",
     "onnxfuse apply build/nasnetlarge.onnx -o build/nasnetlarge_merged.onnx -p merge-sliced": "in test_nasnetlarge.py",
     "onnxfuse passes": "test_passes",
+    "onnxfuse strip model.onnx -o graph.onnx": "test_strip_and_fill",
+    "onnxfuse fill graph.onnx -o again.onnx": "test_strip_and_fill",
     "mkdir -p build": "run_fill",
     "onnxfuse verify model.onnx out.onnx": "test_verify",
     "onnxfuse bisect model.onnx -p merge-sliced,remove-pad": "test_bisect",
@@ -92,6 +94,15 @@ def test_verify(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["apply", "model.onnx", "-o", "out.onnx"]) == 0
     assert main(["verify", "model.onnx", "out.onnx"]) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "  y: equivalent (all bits equal)"
+
+
+def test_strip_and_fill(model: Path) -> None:
+    """Those of the README are those of the page on weights, too."""
+    commands = [command for command, test in TESTED.items() if test == "test_strip_and_fill"]
+    assert set(commands_of(ROOT / "docs" / "weights.md")) == set(commands)
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0
+    assert onnx.load(model / "again.onnx").graph.node == onnx.load(model / "model.onnx").graph.node
 
 
 def test_bisect(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
