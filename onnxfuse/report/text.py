@@ -122,12 +122,15 @@ def _verified(report: Report) -> str:
 
 
 def why_text(report: Report, pass_name: str | None = None) -> str:
-    """Returns every declined candidate with its place and reason, of all passes or of one."""
+    """Returns every declined candidate with its place and reason, of all passes or of one.
+
+    That a pass did not run is in `report_text` too: it is said again only of the one that is asked for.
+    """
     lines = []
     for item in report.passes:
         if pass_name and item.name.partition("{")[0] != pass_name:
             continue
-        if item.skipped:
+        if item.skipped and pass_name:
             lines.append(f"{item.name} did not run: {item.skipped}")
         for outcome in item.declined:
             culprit = f" ({outcome.culprit})" if outcome.culprit else ""

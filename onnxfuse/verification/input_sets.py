@@ -125,10 +125,8 @@ def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
     for name in chosen:
         if name not in FAMILY_NAMES:
             near = get_close_matches(name, FAMILY_NAMES, n=1)
-            raise UsageError(
-                f"no family of inputs is named {name!r}{f': did you mean {near[0]}?' if near else ''}; "
-                f"there are {', '.join(FAMILY_NAMES)}"
-            )
+            hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(FAMILY_NAMES)}"
+            raise UsageError(f"no family of inputs is named {name!r}{hint}")
     if not chosen:
         raise UsageError(f"no family of inputs is selected; there are {', '.join(FAMILY_NAMES)}")
     return chosen

@@ -79,7 +79,9 @@ def test_why_lists_every_declined_candidate(cli: Cli, folder: Path) -> None:
     done = cli("apply", save("shared", folder), "--dry-run", "--why")
     assert "declined 1: the first Slice has another use" in done.err.splitlines()
     assert "merge-sliced declined at columns_cut: the first Slice has another use (rows_cut)" in done.err.splitlines()
-    assert "remove-pad did not run: the model has no Pad" in done.err.splitlines()
+    assert [line for line in done.err.splitlines() if "did not run" in line] == [
+        "  remove-pad did not run: the model has no Pad"
+    ]
 
 
 def test_why_of_one_pass(cli: Cli, folder: Path) -> None:
