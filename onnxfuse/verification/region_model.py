@@ -37,6 +37,8 @@ class Region:
         shapes: The model's shapes.
         contents: Says what a small constant holds.
         numerics: The numerics class of the rewrite: `exact`, `rounding` or `approximate`.
+        refolds: Whether shape arithmetic that leads to the region's constants runs along, so that its folding is
+            checked; else they enter as what they hold.
     """
 
     before: tuple[ir.Node, ...]
@@ -47,6 +49,7 @@ class Region:
     shapes: Shapes
     contents: Callable[[ir.Value | None], np.ndarray | None]
     numerics: str = "exact"
+    refolds: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,16 @@ def build(region: Region) -> Built | str:
             names[value] = f"c{len(names)}"
             _add_constant(model, names[value], tensor, weights)
             continue
+        contents = region.contents(value) if tensor is None else None
+        if contents is not None and not region.refolds:
+            names[value] = f"c{len(names)}"
+            _add_constant(model, names[value], ir.tensor(contents), weights)
+            continue
         producer = value.producer()
         if folded and producer is not None and _has_body(producer):
             return f"what leads to the constants of the region has a body ({producer.op_type}), which may read more"
         free = producer is None or _has_body(producer)  # a body may read more than the inputs of its node
-        if tensor is None and producer is not None and not free and (folded or region.contents(value) is not None):
+        if tensor is None and producer is not None and not free and (folded or contents is not None):
             # Shape arithmetic that was folded: it runs, so that the folding is checked along with the rewrite, from
             # the tensor on whose shape it depends.
             further = producer.op_type not in ("Shape", "Size")

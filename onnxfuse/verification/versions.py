@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Final
 
 import onnx
 import onnx_ir as ir
 
+from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evidence import GRADE_TESTED, REJECTED, Evidence
 from onnxfuse.verification.model import check_models
-from onnxfuse.verification.region_model import Region, build, signature
+from onnxfuse.verification.region_model import Built, Region, build, signature
 from onnxfuse.verification.region_pair import region_pair
 from onnxfuse.verification.verdict import Status
 
 __all__ = ["VersionVerifier", "version_matters"]
 
+# What a node that is written as it was is compared on: its new definition is meant to be the old one.
+UNCHANGED: Final = ("normal", "special")
+# What a longer constant holds is data, not a setting of the operator.
+SHORT: Final = 16
+
 
 class VersionVerifier:
     """Compares regions of two models that import different versions of ONNX's own domain, each distinct one once.
+
+    Of nodes that stay as they are, each distinct kind is compared once, whatever the sizes: what an operator means does
+    not depend on them.
 
     One model cannot hold both versions: the two sides are compared as models of their own.
     """
@@ -37,18 +47,18 @@ class VersionVerifier:
 
     def check(self, region: Region) -> Evidence:
         """Compares a region with its replacement; never raises for what the models do."""
+        # What leads to the region's constants is written for one version: it can run in one of the models only.
+        region = replace(region, refolds=False)
         built = build(region)
         if isinstance(built, str):
             return Evidence(REJECTED, f"not verified: {built}")
-        border = [
-            (name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()
-        ]
-        key = signature(built, border)
+        unchanged = _is_unchanged(region)
+        key = _kind(region) if unchanged else signature(built, _border(region, built))
         if key not in self._known:
-            self._known[key] = self._compare(region)
+            self._known[key] = self._compare(region, UNCHANGED if unchanged else None)
         return self._known[key]
 
-    def _compare(self, region: Region) -> Evidence:
+    def _compare(self, region: Region, families: Sequence[str] | None) -> Evidence:
         pair = region_pair(region)
         if isinstance(pair, str):
             return Evidence(REJECTED, f"not verified: {pair}")
@@ -59,12 +69,47 @@ class VersionVerifier:
             after.opset_import.add(domain=domain, version=version)
         other = replace(pair.after, proto=after)
         verdict = check_models(
-            pair.before, EvalModel(other.proto, other.weights), families="full", budget_s=self._budget
+            pair.before,
+            EvalModel(other.proto, other.weights),
+            families="full",
+            selected=families,
+            budget_s=self._budget,
         )
         if verdict.status is Status.EQUIVALENT:
             return Evidence(GRADE_TESTED, f"equal in both versions on {verdict.draws} input sets")
         not_run = "not verified: " if verdict.status is Status.NOT_RUN else ""
         return Evidence(REJECTED, f"{not_run}{verdict.explain()}")
+
+
+def _border(region: Region, built: Built) -> list[tuple[str, ir.DataType | None, tuple[Dim, ...] | None]]:
+    return [(name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()]
+
+
+def _is_unchanged(region: Region) -> bool:
+    """Says whether the region is one node, and stays it."""
+    if not len(region.before) == len(region.after) == 1:
+        return False
+    (one,), (other,) = region.before, region.after
+    return one.op_type == other.op_type and one.attributes == other.attributes and one.inputs == other.inputs
+
+
+def _kind(region: Region) -> bytes:
+    """Returns what one node has in common with others that mean the same."""
+    (node,) = region.before
+    attributes = sorted(
+        ir.serde.serialize_attribute(attribute).SerializeToString(deterministic=True)
+        for attribute in node.attributes.values()
+    )
+    inputs = [_input_kind(region, value) if value is not None else None for value in node.inputs]
+    return repr((node.domain, node.op_type, attributes, inputs, len(node.outputs))).encode()
+
+
+def _input_kind(region: Region, value: ir.Value) -> tuple[object, ...]:
+    """Returns what counts of an input: sizes do not, but for 0 and 1, over which many an operator does nothing."""
+    shape, contents = region.shapes.shape(value), region.contents(value)
+    dims = None if shape is None else [dim if dim in (0, 1) else "n" for dim in shape]
+    short = contents is not None and contents.size <= SHORT
+    return region.shapes.dtype(value), dims, contents.tolist() if short and contents is not None else None
 
 
 def version_matters(node: ir.Node, before: int, after: int) -> bool:
