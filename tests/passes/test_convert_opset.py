@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -480,3 +482,45 @@ def test_random_models(model: onnx.ModelProto, to: int, seed: int) -> None:
             np.testing.assert_allclose(other[name], value, rtol=1e-3, atol=1e-5)
         else:
             assert same(value, other[name]), name
+
+
+# ---------------------------------------------------------------------------------------------------- verification
+
+
+def test_shape_arithmetic_that_is_rewritten_leads_to_an_operator_that_stays() -> None:
+    model = parse(
+        model_at(
+            11,
+            """(float[N, 6] x) => (float[A, B, C] y) <int64 one = {1}, int64[1] rest = {-1}, int64[1] two = {2}> {
+                shape = Shape(x) width = Gather(shape, one) list = Unsqueeze<axes = [0]>(width)
+                half = Div(list, two) target = Concat<axis = 0>(rest, two, half) cube = Reshape(x, target)
+                y = ReduceSum<axes = [1]>(cube)
+            }""",
+        )
+    )
+    agree(model, converted(model), 4, 6)
+
+
+def test_operator_that_means_something_else_is_rejected() -> None:
+    @dataclass(frozen=True)
+    class OnlyTheNumber(onnxfuse.ModelPass):
+        name: ClassVar[str] = "only-the-number"
+        numerics: ClassVar[onnxfuse.Numerics] = onnxfuse.Numerics.ROUNDING
+
+        def change(self, model: ir.Model, facts: onnxfuse.Facts) -> ir.Model:
+            model.graph.opset_imports[""] = 13
+            return model
+
+    # Over dims of 1 alone both versions of Hardmax do the same: that says nothing of the second one.
+    model = parse(
+        model_at(
+            11,
+            """(float[N, 4, 1] x, float[N, 4, 3] z) => (float[N, 4, 1] y, float[N, 4, 3] w)
+            { y = Hardmax<axis = 1>(x) w = Hardmax<axis = 1>(z) }""",
+        )
+    )
+    result = onnxfuse.apply(model, OnlyTheNumber(), verify="region")
+
+    assert not result.report.modified
+    (rejected,) = result.report.rejected
+    assert "Hardmax" in rejected.reason
