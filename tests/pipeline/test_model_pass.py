@@ -1,0 +1,409 @@
+"""Passes that make whole models: what they changed is put in region by region, or none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+import onnxfuse
+from onnxfuse import Facts, ModelPass, Numerics, ToolError
+
+Edit = Callable[[onnx.ModelProto], onnx.ModelProto | None]
+
+
+@dataclass(frozen=True)
+class Edited(ModelPass):
+    """A tool that knows nothing of onnx_ir: it gets a protobuf and gives one."""
+
+    edit: Edit = field(repr=False)
+    name: ClassVar[str] = "edited"
+    numerics: ClassVar[Numerics] = Numerics.ROUNDING
+
+    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
+        del facts
+        proto = ir.to_proto(model)
+        return ir.from_proto(self.edit(proto) or proto)
+
+
+@dataclass(frozen=True)
+class InPlace(ModelPass):
+    """A pass that changes the copy it is given."""
+
+    edit: Callable[[ir.Model], None] = field(repr=False)
+    name: ClassVar[str] = "in-place"
+    numerics: ClassVar[Numerics] = Numerics.ROUNDING
+
+    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
+        del facts
+        self.edit(model)
+        return model
+
+
+def parsed(text: str) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(text)
+    for index, node in enumerate(model.graph.node):
+        node.name = f"n{index}"
+    return model
+
+
+def chain() -> onnx.ModelProto:
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 4] x) => (float[N, 4] y) <float[4] w = {1, 2, 3, 4}, float[4] unused = {1, 1, 1, 1}> {
+            a = Identity(x)
+            b = Mul(a, w)
+            c = Identity(b)
+            d = Relu(c)
+            y = Add(d, x)
+        }
+    """)
+    model.metadata_props.add(key="author", value="me")
+    model.graph.node[3].metadata_props.add(key="layer", value="3")
+    model.graph.node[3].doc_string = "the third"
+    return model
+
+
+def drop(model: onnx.ModelProto, *names: str) -> None:
+    """Takes Identity nodes out, by name."""
+    for name in names:
+        (node,) = (node for node in model.graph.node if node.name == name)
+        for other in model.graph.node:
+            other.input[:] = [node.input[0] if value == node.output[0] else value for value in other.input]
+        model.graph.node.remove(node)
+
+
+def lossy(model: onnx.ModelProto) -> None:
+    """What a tool loses on the way."""
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    model.producer_name, model.graph.name = "tool", "tool"
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for tensor in list(model.graph.initializer):
+        if not any(tensor.name in node.input for node in model.graph.node):
+            model.graph.initializer.remove(tensor)
+
+
+def test_what_a_tool_loses_stays() -> None:
+    model = chain()
+    result, report = onnxfuse.apply(model, Edited(lossy))
+    assert not report.modified
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_only_what_changed_is_taken() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        lossy(proto)
+        drop(proto, "n0", "n2")
+
+    model = chain()
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert [node.op_type for node in result.graph.node] == ["Mul", "Relu", "Add"]
+    assert [outcome.removed for outcome in report.applied] == [
+        (("n0", "Identity"), ("n1", "Mul")),
+        (("n2", "Identity"), ("n3", "Relu")),
+    ]
+    # The Add is as it came, the rest of the model too.
+    assert result.graph.node[2].SerializeToString() == model.graph.node[4].SerializeToString()
+    assert result.metadata_props == model.metadata_props
+    assert [tensor.name for tensor in result.graph.initializer] == ["w", "unused"]
+    relu = result.graph.node[1]
+    assert relu.name == "n3" and relu.doc_string == "the third"
+    assert {entry.key: entry.value for entry in relu.metadata_props} == {"layer": "3", "onnxfuse.pass": "edited"}
+    assert report.verdict is not None and report.verdict.equivalent
+
+
+def test_a_second_run_changes_nothing() -> None:
+    once = onnxfuse.apply(chain(), Edited(lambda proto: drop(proto, "n0"))).model
+    again = onnxfuse.apply(once, Edited(lossy))
+    assert not again.report.modified
+
+
+def test_what_is_wrong_is_rolled_back_whole() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        drop(proto, "n0")  # right
+        proto.graph.node[2].op_type = "Abs"  # wrong: it was the Relu
+
+    model = chain()
+    result, report = onnxfuse.apply(model, Edited(edit))
+    (rejected,) = report.rejected
+    assert rejected.at.node == "n3"
+    assert "differ" in rejected.reason
+    assert not report.modified
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_what_one_region_cannot_tell_the_whole_model_does() -> None:
+    # Behind a Softmax a Relu does nothing: but for itself it does.
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2, 4] x) => (float[2, 4] y) {
+            a = Softmax(x)
+            b = Relu(a)
+            y = Neg(b)
+        }
+    """)
+    result, report = onnxfuse.apply(model, Edited(lambda proto: drop(proto, "n1")))
+    assert [node.op_type for node in result.graph.node] == ["Softmax", "Neg"]
+    assert "the whole model is equivalent" in report.applied[0].evidence
+
+
+def test_a_folded_constant_takes_the_place_of_what_computed_it() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        del proto.graph.node[:2]
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([3, 5], dtype=np.float32), "t"))
+        for tensor in list(proto.graph.initializer)[:2]:
+            proto.graph.initializer.remove(tensor)
+
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x) => (float[2] y) <float[2] p = {1, 2}, float[2] q = {2, 3}> {
+            s = Identity(p)
+            t = Add(s, q)
+            y = Mul(x, t)
+        }
+    """)
+    result, _ = onnxfuse.apply(model, Edited(edit))
+    onnx.checker.check_model(result, full_check=True)
+    assert [node.op_type for node in result.graph.node] == ["Mul"]
+    assert [tensor.name for tensor in result.graph.initializer] == ["t"]
+
+
+def test_new_weights_get_the_name_that_becomes_free() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([2, 4], dtype=np.float32), "w"))
+        proto.graph.node[0].output[0] = "y"
+        del proto.graph.node[1]
+
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> {
+            t = Mul(x, w)
+            y = Add(t, t)
+        }
+    """)
+    result, _ = onnxfuse.apply(model, Edited(edit))
+    assert [(node.name, list(node.input), list(node.output)) for node in result.graph.node] == [
+        ("n0", ["x", "w"], ["y"])
+    ]
+    assert [tensor.name for tensor in result.graph.initializer] == ["w"]
+
+
+BRANCHES = """
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[2] x, bool c) => (float[2] y) <float[2] w = {1, 2}> {
+        r = Relu(x)
+        y = If (c) <
+            then_branch = t () => (float[2] u) { i = Identity(r) u = Mul(i, w) },
+            else_branch = e () => (float[2] v) { v = Neg(r) }
+        >
+    }
+"""
+
+
+def test_a_change_in_a_body_is_put_into_the_body() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        body = proto.graph.node[1].attribute[0].g
+        body.node[1].input[0] = "r"
+        del body.node[0]
+        # As graphsurgeon does it: what a body captures of the initializers moves into it.
+        body.initializer.append(proto.graph.initializer.pop())
+
+    model = parsed(BRANCHES)
+    model.graph.node[1].metadata_props.add(key="kept", value="yes")
+    model.graph.node[1].attribute[1].g.node[0].doc_string = "kept"
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert [outcome.at.scope for outcome in report.applied] == [("n1",)]
+    branch = result.graph.node[1]
+    assert [node.op_type for node in branch.attribute[0].g.node] == ["Mul"]
+    assert not branch.attribute[0].g.initializer
+    assert branch.attribute[1].SerializeToString() == model.graph.node[1].attribute[1].SerializeToString()
+    assert branch.metadata_props == model.graph.node[1].metadata_props
+
+
+def test_a_body_that_needs_what_is_new_around_it_goes_with_its_node() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        # The branch reads a value that is not in the old model.
+        proto.graph.node.insert(1, helper.make_node("Mul", ["r", "w"], ["fresh"], name="new"))
+        body = proto.graph.node[2].attribute[0].g
+        del body.node[0]
+        body.node[0].CopyFrom(helper.make_node("Identity", ["fresh"], ["u"]))
+
+    result, report = onnxfuse.apply(parsed(BRANCHES), Edited(edit))
+    onnx.checker.check_model(result)
+    assert [node.op_type for node in result.graph.node] == ["Relu", "Mul", "If"]
+    assert "the whole model is equivalent" in report.applied[0].evidence
+    assert report.verdict is not None and report.verdict.equivalent
+
+
+FUNCTIONS = """
+    <ir_version: 8, opset_import: ["": 17, "f": 1]>
+    g (float[2] x) => (float[2] y) { t = f.twice(x) y = Relu(t) }
+    <domain: "f", opset_import: ["": 17]>
+    twice (a) => (b) { i = Identity(a) b = Add(i, a) }
+"""
+
+
+def test_a_change_in_a_function() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        function = proto.functions[0]
+        function.node[1].input[0] = "a"
+        del function.node[0]
+
+    result, report = onnxfuse.apply(parsed(FUNCTIONS), Edited(edit))
+    assert [node.op_type for node in result.functions[0].node] == ["Add"]
+    assert [outcome.at.scope for outcome in report.applied] == [("f.twice",)]
+
+
+def test_a_function_that_the_tool_lost_stays_as_long_as_it_is_called() -> None:
+    model = parsed(FUNCTIONS)
+    result, report = onnxfuse.apply(model, Edited(lambda proto: proto.functions.pop() and None))
+    assert not report.modified
+    assert result.functions == model.functions
+
+
+def test_an_inlined_function_goes() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        del proto.functions[:]
+        proto.graph.node[0].CopyFrom(helper.make_node("Add", ["x", "x"], ["t"], name="n0"))
+
+    result, report = onnxfuse.apply(parsed(FUNCTIONS), Edited(edit))
+    assert report.modified
+    assert not result.functions
+    assert [node.op_type for node in result.graph.node] == ["Add", "Relu"]
+
+
+def test_another_opset_is_verified_operator_by_operator() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.opset_import[0].version = 13
+
+    text = """
+        <ir_version: 7, opset_import: ["": 12]>
+        g (float[2, 3, 4] x) => (float[2, 3, 4] y) { t = Relu(x) y = Softmax%s(t) }
+    """
+    right, report = onnxfuse.apply(parsed(text % "<axis = -1>"), Edited(edit))
+    assert right.opset_import[0].version == 13
+    assert "2 nodes whose operators are defined anew" in report.applied[0].evidence
+    model = parsed(text % "<axis = 1>")
+    wrong, report = onnxfuse.apply(model, Edited(edit))
+    assert "Softmax n1" in report.rejected[0].reason
+    assert wrong.SerializeToString() == model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda proto: proto.graph.output.pop() and None, "output y is gone"),
+        (lambda proto: setattr(proto.graph.input[0], "name", "z"), "input z is new"),
+        (lambda proto: setattr(proto.graph.node[4], "op_type", "Nonsense"), "no valid ONNX"),
+    ],
+)
+def test_what_cannot_stand_in_for_the_model_is_refused(edit: Edit, reason: str) -> None:
+    model = chain()
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert reason in report.rejected[0].reason
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_an_input_that_the_tool_dropped_stays() -> None:
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x, float[3] z) => (float[2] y) { s = Shape(z) t = Size(z) y = Relu(x) }
+    """)
+
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.graph.input.pop()
+        del proto.graph.node[:2]
+
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert [value.name for value in result.graph.input] == ["x", "z"]
+    assert [node.op_type for node in result.graph.node] == ["Relu"]
+    assert report.applied[0].evidence == "nothing reads what they compute"
+
+
+def test_weights_come_back_by_name() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        drop(proto, "n0")
+        tensor = proto.graph.initializer[0]
+        tensor.CopyFrom(onnx.TensorProto(name=tensor.name, dims=[4], data_type=1, doc_string="stripped"))
+
+    result, _ = onnxfuse.apply(chain(), Edited(edit))
+    assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == [1, 2, 3, 4]
+
+    def renamed(proto: onnx.ModelProto) -> None:
+        edit(proto)
+        proto.graph.initializer[0].name = proto.graph.node[0].input[1] = "other"
+
+    _, report = onnxfuse.apply(chain(), Edited(renamed))
+    assert "initializer other came back without its data" in report.rejected[0].reason
+
+
+def test_a_tool_that_fails_is_reported_and_the_model_stays() -> None:
+    def fails(proto: onnx.ModelProto) -> None:
+        raise ToolError("the tool ended with signal 11")
+
+    model = chain()
+    result, report = onnxfuse.apply(model, [Edited(fails), "remove-pad"])
+    assert [outcome.reason for outcome in report.rejected] == ["the tool ended with signal 11"]
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_a_pass_that_breaks_its_contract() -> None:
+    with pytest.raises(onnxfuse.PassError, match="edited failed at the model: ZeroDivisionError"):
+        onnxfuse.apply(chain(), Edited(lambda proto: 1 / 0))  # type: ignore[arg-type, return-value]
+    with pytest.raises(onnxfuse.PassError, match="change returned NoneType"):
+        onnxfuse.apply(chain(), _Nothing())
+
+
+@dataclass(frozen=True)
+class _Nothing(ModelPass):
+    name: ClassVar[str] = "nothing"
+    numerics: ClassVar[Numerics] = Numerics.EXACT
+
+    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
+        return None  # type: ignore[return-value]
+
+
+def test_excluded_nodes_and_limits() -> None:
+    removes = Edited(lambda proto: drop(proto, "n0", "n2"))
+    _, report = onnxfuse.apply(chain(), removes, exclude=["n1"])
+    assert [(one.reason, one.culprit) for one in report.declined] == [("the node is left out by --except", "n1")]
+    _, report = onnxfuse.apply(chain(), removes, limit=1)
+    assert [one.reason for one in report.declined] == ["it makes 2 rewrites at once, and the limit leaves 1"]
+    assert len(onnxfuse.apply(chain(), removes, limit=2).report.applied) == 2
+
+
+def test_what_is_changed_in_place_is_taken_as_it_is() -> None:
+    def edit(model: ir.Model) -> None:
+        model.graph.node("n3").metadata_props.clear()
+        model.graph.node("n3").name = "relu"
+
+    result, report = onnxfuse.apply(chain(), InPlace(edit))
+    assert report.applied[0].evidence == "nothing that the model computes has changed"
+    assert result.graph.node[3].name == "relu" and not result.graph.node[3].metadata_props
+    assert [tensor.name for tensor in result.graph.initializer] == ["w", "unused"]
+
+
+def test_what_is_changed_in_place_keeps_the_interface() -> None:
+    def edit(model: ir.Model) -> None:
+        model.graph.inputs[0].dtype = ir.DataType.DOUBLE
+
+    model = chain()
+    result, report = onnxfuse.apply(model, InPlace(edit))
+    assert "interface: input x is tensor(DOUBLE)" in report.rejected[0].reason
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_nothing_is_compared_where_verification_is_off() -> None:
+    wrong = Edited(lambda proto: setattr(proto.graph.node[3], "op_type", "Abs"))
+    result, report = onnxfuse.apply(chain(), wrong, verify="off")
+    assert result.graph.node[3].op_type == "Abs"
+    assert [outcome.grade for outcome in report.applied] == ["not-run"]
