@@ -153,7 +153,7 @@ def _attached(source: Source) -> ir.Model:
 def copy_of(model: ir.Model) -> ir.Model:
     """Returns a copy of `model` that shares its tensors."""
     try:
-        return model.clone()
+        copy = model.clone()
     except RuntimeError:
         # onnx_ir cannot clone a graph that reads a value it knows nothing of, as of a sparse initializer: written and
         # read again it stays what it is. Not for every model: this takes twice the time.
@@ -162,7 +162,11 @@ def copy_of(model: ir.Model) -> ir.Model:
         emitted = emit(model)
         copy = _attached(_checked(emitted.source()))
         set_folders(copy, emitted.folders)
-        return copy
+    else:
+        from onnxfuse.model_io.types import own_types
+
+        own_types(copy)  # a clone shares them, and who sets an element type sets it in both
+    return copy
 
 
 def load(model: ModelLike) -> ir.Model:

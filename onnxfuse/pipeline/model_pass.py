@@ -25,7 +25,7 @@ from onnxfuse.pipeline.evaluable import evaluable_of
 from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place, Rejected
 from onnxfuse.rewriting.alignment import Alignment, IncomparableError, align
 from onnxfuse.rewriting.match import Decline, Facts, node_label
-from onnxfuse.rewriting.sameness import resolve_stripped
+from onnxfuse.rewriting.sameness import computed_identically, resolve_stripped
 from onnxfuse.rewriting.transplant import Replacement, Transplant
 from onnxfuse.verification.evidence import GRADE_ALL, GRADE_TESTED, NOT_RUN, REJECTED, Evidence
 from onnxfuse.verification.interface import compare_interface
@@ -194,7 +194,12 @@ class _Comparison:
         """Compares a region with what is to replace it."""
         if not replacement.outputs:
             return Evidence(GRADE_ALL, "nothing reads what they compute", 0.0)
-        region = self._region(replacement.change.before, tuple(replacement.nodes), replacement.outputs)
+        before, after = replacement.change.before, tuple(replacement.nodes)
+        if not self.alignment.opsets and computed_identically(
+            before, after, replacement.outputs, self.working.ir_version
+        ):
+            return Evidence(GRADE_ALL, "the same operators compute the same of the same", 0.0)
+        region = self._region(before, after, replacement.outputs)
         if len(region.before) + len(region.after) > LARGEST:
             return Evidence(REJECTED, f"not verified: the region has {len(region.before)} nodes")
         return self._check(region)

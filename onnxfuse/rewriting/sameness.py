@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxfuse.analysis.constants import has_data, stored_tensor
+from onnxfuse.analysis.ops import is_pure
 from onnxfuse.errors import ToolError
 
 __all__ = [
     "Contents",
     "attribute_key",
+    "computed_identically",
     "constant_of",
     "constants_of",
     "domain_of",
@@ -89,6 +91,48 @@ def same_tensor(x: ir.TensorProtocol, y: ir.TensorProtocol) -> bool:
     if _kind(x) != _kind(y) or has_data(x) != has_data(y):
         return False
     return not has_data(x) or _contents(x) == _contents(y)
+
+
+def computed_identically(
+    before: Sequence[ir.Node],
+    after: Sequence[ir.Node],
+    pairs: Iterable[tuple[ir.Value, ir.Value]],
+    ir_version: int,
+) -> bool:
+    """Says whether two groups of nodes compute each pair of values by the same operators of the same values.
+
+    Identity nodes do not count, nor that something is computed twice, nor where constants are kept.
+
+    Args:
+        before: Nodes, each after what it reads.
+        after: Likewise.
+        pairs: A value of the one and a value of the other.
+        ir_version: The model's.
+    """
+    known: dict[ir.Value, Hashable] = {}
+
+    def of(value: ir.Value | None) -> Hashable:
+        if value is None:
+            return None
+        if value not in known:
+            tensor = stored_tensor(value, ir_version)
+            known[value] = _contents(tensor) if tensor is not None and has_data(tensor) else value
+        return known[value]
+
+    numbers: dict[Hashable, int] = {}
+    for node in (*before, *after):
+        if node.op_type == "Identity" and domain_of(node.domain) == "":
+            known[node.outputs[0]] = of(node.inputs[0])
+            continue
+        # What is drawn is another thing each time, and what is in a body is not looked at.
+        same = is_pure(node) and not any(a.type in _GRAPHS for a in node.attributes.values())
+        key = (node_key(node, []), *map(of, node.inputs)) if same else node
+        for index, value in enumerate(node.outputs):
+            known[value] = numbers.setdefault((key, index), len(numbers))
+    return all(of(old) == of(new) for old, new in pairs)
+
+
+_GRAPHS: Final = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 
 
 def resolve_stripped(new: ir.Model, old: ir.Model) -> None:

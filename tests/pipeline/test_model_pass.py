@@ -116,9 +116,11 @@ def test_only_what_changed_is_taken() -> None:
     assert result.metadata_props == model.metadata_props
     assert [tensor.name for tensor in result.graph.initializer] == ["w", "unused"]
     relu = result.graph.node[1]
-    assert relu.name == "n3" and relu.doc_string == "the third"
+    assert relu.name == "n3"
+    assert relu.doc_string == "the third"
     assert {entry.key: entry.value for entry in relu.metadata_props} == {"layer": "3", "onnxfuse.pass": "edited"}
-    assert report.verdict is not None and report.verdict.equivalent
+    assert report.verdict is not None
+    assert report.verdict.equivalent
 
 
 def test_a_second_run_changes_nothing() -> None:
@@ -241,7 +243,8 @@ def test_a_body_that_needs_what_is_new_around_it_goes_with_its_node() -> None:
     onnx.checker.check_model(result)
     assert [node.op_type for node in result.graph.node] == ["Relu", "Mul", "If"]
     assert "the whole model is equivalent" in report.applied[0].evidence
-    assert report.verdict is not None and report.verdict.equivalent
+    assert report.verdict is not None
+    assert report.verdict.equivalent
 
 
 FUNCTIONS = """
@@ -388,7 +391,8 @@ def test_what_is_changed_in_place_is_taken_as_it_is() -> None:
 
     result, report = onnxfuse.apply(chain(), InPlace(edit))
     assert report.applied[0].evidence == "nothing that the model computes has changed"
-    assert result.graph.node[3].name == "relu" and not result.graph.node[3].metadata_props
+    assert result.graph.node[3].name == "relu"
+    assert not result.graph.node[3].metadata_props
     assert [tensor.name for tensor in result.graph.initializer] == ["w", "unused"]
 
 

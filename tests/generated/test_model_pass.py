@@ -1,0 +1,82 @@
+"""Passes that make whole models, on generated models: what is right is taken, what is wrong never is, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import ClassVar
+
+import onnx
+import onnx_ir as ir
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import onnxfuse
+from onnxfuse import Facts, ModelPass, Numerics
+from onnxfuse.testing.oracle import RunError
+from onnxfuse.testing.strategies import models
+from tests.generated.edits import NEUTRAL, broken, edits_of
+from tests.generated.oracle import differences, feeds_of, run
+from tests.profile import ASKED, EXAMPLES
+
+COUNT = settings(EXAMPLES, max_examples=ASKED or 25)
+
+
+@dataclass(frozen=True)
+class Tool(ModelPass):
+    """A tool that gives back what it is asked to."""
+
+    edit: Callable[[onnx.ModelProto], onnx.ModelProto] = field(repr=False)
+    name: ClassVar[str] = "tool"
+    numerics: ClassVar[Numerics] = Numerics.ROUNDING
+
+    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
+        return ir.from_proto(self.edit(ir.to_proto(model)))
+
+
+@COUNT
+@given(model=models(max_nodes=6), name=st.sampled_from(list(NEUTRAL)), seed=st.integers(0, 99))
+def test_what_computes_the_same_is_no_change(model: onnx.ModelProto, name: str, seed: int) -> None:
+    result, report = onnxfuse.apply(model, Tool(lambda proto: NEUTRAL[name](proto, Random(seed))))
+    assert not report.rejected, report.rejected[0].reason
+    assert not report.modified
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+@COUNT
+@given(model=models(max_nodes=6), data=st.data())
+def test_what_is_put_in_computes_what_the_tool_made(model: onnx.ModelProto, data: st.DataObject) -> None:
+    edits = edits_of(model)
+    assume(edits)
+    name, edit = data.draw(st.sampled_from(edits), "edit")
+    other = broken(model, edit)
+    try:
+        onnx.checker.check_model(other, full_check=True)
+        feeds = list(feeds_of(model))
+        wanted = run(other, feeds)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RunError):
+        return
+    result, report = onnxfuse.apply(model, Tool(lambda proto: broken(proto, edit)), verify="off")
+    for one, two in zip(wanted, run(result, feeds), strict=True):
+        if isinstance(one, str) or isinstance(two, str):
+            assert isinstance(one, str) == isinstance(two, str), (name, one, two)
+        else:
+            assert not differences(one, two), (name, report.applied)
+
+
+@COUNT
+@given(model=models(max_nodes=6), data=st.data())
+def test_what_is_wrong_is_never_taken(model: onnx.ModelProto, data: st.DataObject) -> None:
+    edits = edits_of(model)
+    assume(edits)
+    name, edit = data.draw(st.sampled_from(edits), "edit")
+    result, report = onnxfuse.apply(model, Tool(lambda proto: broken(proto, edit)), verify="region")
+    if report.rejected:
+        assert result.SerializeToString() == model.SerializeToString()
+        return
+    feeds = list(feeds_of(model, special=False))
+    for one, two in zip(run(model, feeds), run(result, feeds), strict=True):
+        if isinstance(one, dict):
+            assert isinstance(two, dict), (name, two)
+            assert not differences(one, two), (name, [outcome.evidence for outcome in report.applied])
