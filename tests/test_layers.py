@@ -24,6 +24,7 @@ BELOW: Final = {
         "passes",  # only the registry, which lists what is there
     },
     "weights": {"errors", "model_io", "verification"},
+    "adapters": {"errors", "model_io", "rewriting", "pipeline"},
     "testing": {"errors", "model_io", "verification", "report", "pipeline", "weights"},
     "cli": {"__version__", "errors", "model_io", "verification", "report", "pipeline", "weights"},
 }

@@ -97,10 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
     options.quiet_libraries()
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline.manager import DEFAULT_BUDGET, PassManager, VerifyLevel
-    from onnxfuse.pipeline.pipeline import Pipeline
 
     reproducer.check(arguments)
-    pipeline = Pipeline.parse(arguments.passes).without(arguments.skip)
+    pipeline = options.pipeline_of(arguments)
     _check_why(arguments.why, pipeline)
     opened = open_model(arguments.model)
     check_excluded(opened, arguments.exclude)
@@ -120,7 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
             on_pass=rejections.on_pass if rejections is not None else None,
             custom_op_library=options.custom_op_library_of(arguments),
         )
-        report = manager.run(opened)
+        with options.stdout_is_stderr():
+            report = manager.run(opened)
     code, why = _answer(report, arguments)
     saved = _save(opened, report, target) if target is not None and not why else None
     _show(report, arguments)
@@ -162,9 +162,9 @@ def _check_why(name: str | None, pipeline: Pipeline) -> None:
 
     if name in registry.presets():
         raise UsageError(f"--why {name}: that is a preset; name one of its passes: {registry.presets()[name]}")
-    if name not in registry.origins():
+    if name.partition(":")[0] not in {*registry.origins(), *registry.PREFIXES}:
         raise registry.unknown(name)
-    if name not in options.pass_names(pipeline.members):
+    if name not in pipeline.names():
         raise UsageError(f"--why {name}: the pipeline {str(pipeline) or '(empty)'} does not have this pass")
 
 
@@ -232,7 +232,9 @@ def _reproduce(report: Report, arguments: argparse.Namespace) -> None:
     broken = next(item for item in report.passes if item.failed)
     error = broken.failed[0].traceback.rstrip()
     options.say(error)
-    options.say(reproducer.write(arguments, error, to=registry.origins()[broken.name.partition("{")[0]]))
+    options.say(
+        reproducer.write(arguments, error, to=registry.origins().get(broken.name.partition("{")[0], broken.name))
+    )
 
 
 def _rejections(arguments: argparse.Namespace, pipeline: Pipeline) -> Rejections | None:

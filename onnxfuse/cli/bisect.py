@@ -73,16 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline.bisect import Answer, bisect
 
+    pipeline = options.pipeline_of(arguments)
     opened = open_model(arguments.model)
     check_excluded(opened, arguments.exclude)
     check_dims(opened, options.dims_of(arguments))
-    with _judge(arguments, command) as judge:
+    with _judge(arguments, command) as judge, options.stdout_is_stderr():
         found = bisect(
             arguments.model,
-            arguments.passes,
+            pipeline,
             judge=judge,
             verify=arguments.verify,
-            skip=arguments.skip,
             exclude=arguments.exclude,
             progress=lambda text: options.say(f"tried {text}"),
         )

@@ -80,6 +80,8 @@ def _matches(opened: Opened, path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     changed = False
     for name in registry.origins():
+        if name in registry.TOOLS:
+            continue  # to know what it would do is to run it
         try:
             if has_required_options(registry.pass_class(name)):
                 continue  # it does nothing until it is told what

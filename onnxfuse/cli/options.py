@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -17,7 +17,7 @@ from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxfuse.pipeline.manager import Progress
-    from onnxfuse.pipeline.pipeline import Member
+    from onnxfuse.pipeline.pipeline import Member, Pipeline
 
 __all__ = [
     "add_budget",
@@ -33,12 +33,14 @@ __all__ = [
     "input_data_of",
     "make_safe",
     "pass_names",
+    "pipeline_of",
     "print_json",
     "progress_bar",
     "quiet_libraries",
     "say",
     "show",
     "size_text",
+    "stdout_is_stderr",
     "tolerances_of",
 ]
 
@@ -64,7 +66,14 @@ def add_passes(parser: argparse._ActionsContainer) -> None:
         "--passes",
         metavar="PIPELINE",
         default="default",
-        help="passes and presets, separated by commas: merge-sliced,remove-pad (else: the preset %(default)s)",
+        help="passes and presets, separated by commas: merge-sliced,remove-pad (else: the preset %(default)s); also "
+        "onnxsim, gs:module.function, ir:module.Pass and exec:'tool {in} {out}'; @FILE reads them from a file",
+    )
+    parser.add_argument(
+        "--trust",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="let a pipeline from a file have gs:, ir: and exec:, which run code",
     )
     parser.add_argument("--skip", metavar="PASS", action="append", default=[], help="leave a pass out (repeats)")
     parser.add_argument(
@@ -75,6 +84,39 @@ def add_passes(parser: argparse._ActionsContainer) -> None:
         default=[],
         help="let no rewrite touch the node of this name (repeats)",
     )
+
+
+def pipeline_of(arguments: argparse.Namespace) -> Pipeline:
+    """Reads `--passes` and `--skip`; from here on, `passes` is the text itself where it was read from a file.
+
+    Raises:
+        UsageError: It is no pipeline, or the file cannot be read, or has what only `--trust` lets it have.
+    """
+    from onnxfuse.pipeline.pipeline import Pipeline
+
+    given: str = arguments.passes
+    with stdout_is_stderr():  # whatever a module prints that is imported here
+        if not given.startswith("@"):
+            pipeline = Pipeline.parse(given, folder=Path())
+        else:
+            try:
+                text = Path(given[1:]).read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else None
+                raise UsageError(f"--passes {given}: the file cannot be read: {reason or error}") from error
+            try:
+                pipeline = Pipeline.parse(text, trusted=arguments.trust, folder=Path())
+            except UsageError as error:
+                raise UsageError(f"{given[1:]}: {error}") from error
+            arguments.passes = str(pipeline)
+    return pipeline.without(arguments.skip)
+
+
+@contextmanager
+def stdout_is_stderr() -> Iterator[None]:
+    """Sends what other people's code prints to stderr: stdout is for what was asked for."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def add_input_options(parser: argparse._ActionsContainer) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from onnxfuse.cli import options
 from onnxfuse.errors import UsageError
 
 __all__ = ["add_parser"]
+
+PREFIXED: Final = {
+    "gs:module.function": "a function over an onnx_graphsurgeon.Graph, which it edits or returns",
+    "ir:module.Pass": "a pass of onnx_ir, a rewrite rule of onnxscript, or a function over an onnx_ir.Model",
+    "exec:'tool {in} {out}'": "a command that reads one model and writes another; no shell",
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -98,4 +104,5 @@ def _list(entries: Sequence[Mapping[str, Any]], presets: Mapping[str, str]) -> s
     rows = [(e["name"], e["numerics"] or "?", ", ".join(e["presets"]), e["origin"], e["summary"]) for e in entries]
     lines = table(("pass", "numerics", "presets", "from", "what it does"), rows)
     lines += ["", *table(("preset", "stands for"), list(presets.items()))]
+    lines += ["", *table(("code of your own", "what it runs"), list(PREFIXED.items()))]
     return "\n".join(lines)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     PassBase = ABC  # at run time `_register` tells onnx_ir, as soon as there is one
 
-__all__ = ["ModelPass", "Numerics", "Pass", "RewritePass", "format_options"]
+__all__ = ["ModelPass", "Numerics", "Pass", "RewritePass", "format_options", "format_value"]
 
 _LOGGER = logging.getLogger("onnxfuse")
 
@@ -219,17 +219,18 @@ def format_options(instance: Any) -> str:
         value = getattr(instance, option.name)
         if not option.init or not option.repr or value == option.default:
             continue
-        parts.append(f"{option.name.replace('_', '-')}={_format_value(value)}")
+        parts.append(f"{option.name.replace('_', '-')}={format_value(value)}")
     return "{" + ",".join(parts) + "}" if parts else ""
 
 
-def _format_value(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """Returns a value as it stands in a pipeline: in quotation marks where it needs them."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Enum):
         value = value.value
     text = str(value)
-    plain = text != "" and all(character.isalnum() or character in "_-.+:/" for character in text)
+    plain = text != "" and all(character.isalnum() or character in "_-.+:/<>" for character in text)
     return text if plain else _quoted(text)
 
 

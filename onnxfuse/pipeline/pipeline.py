@@ -4,7 +4,12 @@
     default,transpose-around-softmax{axis=1}
     repeat{max-rounds=4}(merge-sliced,remove-pad)
 
-Values may be quoted: `set-dim{name="-1",to=1}`. A preset's name stands for its members.
+Values may be quoted: `set-dim{name="-1",to=1}`. A preset's name stands for its members. The end of a line separates
+passes as a comma does, and what follows a `#` up to there is a comment.
+
+Other people's passes stand behind a prefix that says what they are:
+
+    onnxsim,gs:mymodule.fix,ir:package.Pass,exec:'tool {in} {out}'
 """
 
 from __future__ import annotations
@@ -12,10 +17,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final
+from pathlib import Path
+from typing import Any, ClassVar, Final, cast
 
 from onnxfuse.errors import UsageError
 from onnxfuse.pipeline import registry
@@ -38,29 +44,44 @@ class Pipeline:
         object.__setattr__(self, "members", tuple(members))
 
     @classmethod
-    def parse(cls, text: str) -> Pipeline:
+    def parse(cls, text: str, *, trusted: bool = True, folder: Path | None = None) -> Pipeline:
         """Reads a pipeline.
 
         Args:
-            text: Names of passes and presets with their options, separated by commas.
+            text: Names of passes and presets with their options, separated by commas or on lines of their own.
+            trusted: Whether `gs:`, `ir:` and `exec:`, which run code that the text names, may be in it. Give False for
+                a text that comes from somebody else: a file.
+            folder: Where the modules that `gs:` and `ir:` name are looked for first; else only where Python looks.
 
         Raises:
             UsageError: The text is no pipeline, or names a pass or an option that does not exist.
+            MissingExtraError: What one of the passes needs is not installed.
         """
-        parser = _Parser(text)
+        parser = _Parser(text, trusted, folder)
         members = parser.members()
         parser.expect_end()
         return cls(*members)
 
     @classmethod
     def of(cls, passes: PipelineLike) -> Pipeline:
-        """Takes a pipeline in any form: itself, its text, one pass, or a sequence of passes."""
+        """Takes a pipeline in any form: itself, its text, one pass, or a sequence of passes.
+
+        A pass of onnx_ir and a rule of onnxscript are passes too.
+
+        Raises:
+            UsageError: It is none of these.
+        """
         if isinstance(passes, Pipeline):
             return passes
         if isinstance(passes, str):
             return cls.parse(passes)
         if isinstance(passes, Pass | Repeat):
             return cls(passes)
+        if _is_foreign(passes):
+            return cls(registry.adapter("ir")(passes))
+        if not isinstance(passes, Iterable):
+            hint = ": say what it takes, with onnxfuse.adapters.GsPass or IrPass" if callable(passes) else ""
+            raise UsageError(f"{passes!r:.100} is no pass and no pipeline{hint}")
         members: list[Member] = []
         for item in passes:
             members += cls.of(item).members
@@ -70,15 +91,18 @@ class Pipeline:
         """Returns the text that `parse` reads back."""
         return ",".join(map(str, self.members))
 
+    def names(self) -> frozenset[str]:
+        """Returns what its passes are called; one with a prefix goes by the prefix and by its whole text."""
+        return frozenset(name for member in self._passes() for name in (member.name, str(member)))
+
     def without(self, names: Sequence[str]) -> Pipeline:
         """Returns the pipeline without the passes of these names.
 
         Raises:
             UsageError: One of them is not in it.
         """
-        present = {member.name for member in self._passes()}
         for name in names:
-            if name not in present:
+            if name not in self.names():
                 raise UsageError(f"{name!r} cannot be skipped: the pipeline {self} does not have it")
         return Pipeline(*_without(self.members, frozenset(names)))
 
@@ -115,8 +139,21 @@ class Repeat:
 
 
 Member = Pass | Repeat
-PipelineLike = Pipeline | str | Member | Sequence[str | Member | Pipeline]
-"""A pipeline, its text, a pass, or a sequence of these."""
+PipelineLike = Pipeline | str | Member | Sequence[str | Member | Pipeline | Any] | Any
+"""A pipeline, its text, a pass (of ours, of onnx_ir, or a rule of onnxscript), or a sequence of these."""
+
+FOREIGN: Final = frozenset(
+    {
+        ("onnx_ir", "PassBase"),
+        *(("onnxscript", name) for name in ("RewriteRule", "RewriteRuleClassBase", "RewriteRuleSet")),
+    }
+)
+
+
+def _is_foreign(thing: object) -> bool:
+    """Says whether it is a pass of onnx_ir or a rule of onnxscript, or a class of these; neither is imported."""
+    kind = thing if isinstance(thing, type) else type(thing)
+    return any((base.__module__.partition(".")[0], base.__name__) in FOREIGN for base in kind.__mro__)
 
 
 def _without(members: tuple[Member, ...], names: frozenset[str]) -> Iterator[Member]:
@@ -125,7 +162,7 @@ def _without(members: tuple[Member, ...], names: frozenset[str]) -> Iterator[Mem
             inner = tuple(_without(member.members, names))
             if inner:
                 yield dataclasses.replace(member, members=inner)
-        elif member.name not in names:
+        elif names.isdisjoint((member.name, str(member))):
             yield member
 
 
@@ -134,16 +171,28 @@ class _Parser:
 
     _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
     _BARE: Final = re.compile(r"[^\s,{}()=\"']+")
+    _GAP: Final = re.compile(r"(?:\s|#[^\n]*)*")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, trusted: bool, folder: Path | None) -> None:
         self.text = text
+        self.trusted = trusted
+        self.folder = folder
         self.at = 0
 
     def members(self) -> list[Member]:
         found = self._member()
-        while self._take(","):
+        while self._separated():
             found += self._member()
         return found
+
+    def _separated(self) -> bool:
+        """Goes past a comma, the end of a line, or both; says whether a pass is to follow."""
+        start = self.at
+        comma = self._take(",")
+        self._space()
+        if "\n" not in self.text[start : self.at]:
+            return comma
+        return self.at < len(self.text) and self.text[self.at] != ")"
 
     def expect_end(self) -> None:
         self._space()
@@ -152,6 +201,8 @@ class _Parser:
 
     def _member(self) -> list[Member]:
         name = self._match(self._NAME, "the name of a pass is expected")
+        if self.text[self.at : self.at + 1] == ":":
+            return [self._prefixed(name)]
         options = self._options()
         if name == Repeat.name:
             if not self._take("("):
@@ -168,6 +219,26 @@ class _Parser:
         kind = registry.pass_class(name)
         return [_construct(name, kind, _options_of(kind), options)]
 
+    def _prefixed(self, prefix: str) -> Member:
+        if prefix not in registry.PREFIXES:
+            known = ", ".join(f"{known}:" for known in registry.PREFIXES)
+            raise UsageError(f"there is no prefix {prefix}: in a pipeline ({known} are)")
+        self.at += 1
+        target = self._text(f"what {prefix}: is to run is expected")
+        options = self._options()
+        if not self.trusted:
+            raise UsageError(
+                f"{prefix}:{target} runs code, and the pipeline comes from a file: it does so only where that is trusted "
+                "(--trust)"
+            )
+        kind = registry.adapter(prefix)
+
+        def make(**given: Any) -> Member:
+            made: Pass = kind.parse(target, folder=self.folder, **given)
+            return made
+
+        return cast(Pass, _construct(prefix, make, _options_of(kind), options))
+
     def _options(self) -> dict[str, str]:
         options: dict[str, str] = {}
         if not self._take("{"):
@@ -180,14 +251,14 @@ class _Parser:
                 raise self._error(f"the option {name} needs a value: {name}=...")
             if name in options:
                 raise self._error(f"the option {name} is given twice")
-            options[name] = self._value(name)
+            options[name] = self._text(f"the option {name} needs a value")
         return options
 
-    def _value(self, name: str) -> str:
+    def _text(self, otherwise: str) -> str:
         self._space()
         quote = self.text[self.at : self.at + 1]
         if quote not in ("'", '"') or not quote:
-            return self._match(self._BARE, f"the option {name} needs a value")
+            return self._match(self._BARE, otherwise)
         self.at += 1
         out: list[str] = []
         while self.at < len(self.text):
@@ -217,12 +288,18 @@ class _Parser:
         return found.group()
 
     def _space(self) -> None:
-        while self.at < len(self.text) and self.text[self.at].isspace():
-            self.at += 1
+        found = self._GAP.match(self.text, self.at)
+        assert found is not None  # noqa: S101 - it matches nothing, too
+        self.at = found.end()
 
     def _error(self, what: str) -> UsageError:
-        if not self.text.strip():
+        first = self._GAP.match(self.text)
+        if first is not None and first.end() == len(self.text):
             return UsageError("the pipeline is empty: name at least one pass or preset")
+        if "\n" in self.text.strip():
+            before = self.text[: self.at]
+            line, character = before.count("\n") + 1, self.at - before.rfind("\n")
+            return UsageError(f"line {line} of the pipeline cannot be read at character {character}: {what}")
         return UsageError(f"the pipeline {self.text!r} cannot be read at character {self.at + 1}: {what}")
 
 

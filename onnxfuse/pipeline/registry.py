@@ -1,4 +1,4 @@
-"""The passes there are, by name: the catalogue in `onnxfuse.passes`, and those that other packages ship.
+"""The passes there are, by name: the catalogue in `onnxfuse.passes`, those that other packages ship, and other tools.
 
 Another package adds a pass with an entry point in the group `onnxfuse.passes`:
 
@@ -6,6 +6,9 @@ Another package adds a pass with an entry point in the group `onnxfuse.passes`:
     fold-my-op = "mypackage.fold_my_op:FoldMyOp"
 
 Nothing is imported before it is asked for by name.
+
+`onnxfuse.adapters` has what makes a pass of another tool. One of them has a name of its own (`onnxsim`); the others stand
+for whatever their text names (`gs:mymodule.fix`), and are called by the prefix before it.
 """
 
 from __future__ import annotations
@@ -15,14 +18,23 @@ import importlib
 import pkgutil
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
 
 import onnxfuse.passes
 from onnxfuse.errors import UsageError
 from onnxfuse.pipeline.base import Pass
 
-__all__ = ["GROUP", "origins", "pass_class", "presets", "unknown"]
+__all__ = ["GROUP", "PREFIXES", "TOOLS", "adapter", "origins", "pass_class", "presets", "unknown"]
 
 GROUP = "onnxfuse.passes"
+
+TOOLS: Final = {"onnxsim": "Onnxsim"}
+"""Passes that another tool does: the name, which is the tool's too, and the class in `onnxfuse.adapters`."""
+
+ADAPTERS: Final = "onnxfuse.adapters"
+
+PREFIXES: Final = {"gs": "GsPass", "ir": "IrPass", "exec": "ExecPass"}
+"""What stands before a text that names code to run, and the class that runs it."""
 
 
 def class_name(name: str) -> str:
@@ -40,7 +52,7 @@ def _catalogue() -> frozenset[str]:
 def _shipped_by_others() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
-        if point.name in _catalogue() or point.name in found or point.name in presets():
+        if point.name in _catalogue() or point.name in found or point.name in presets() or point.name in TOOLS:
             other = found[point.name].value if point.name in found else "onnxfuse"
             raise UsageError(
                 f"two passes are called {point.name!r}: {point.value} and {other}'s; uninstall one of them"
@@ -50,15 +62,21 @@ def _shipped_by_others() -> dict[str, EntryPoint]:
 
 
 def origins() -> dict[str, str]:
-    """Returns every pass's name with where it comes from: `onnxfuse`, or the distribution that ships it.
+    """Returns every pass's name with where it comes from: `onnxfuse`, the distribution that ships it, or the tool.
 
     Raises:
         UsageError: Two packages ship a pass of one name.
     """
     names = dict.fromkeys(sorted(_catalogue()), "onnxfuse")
+    names.update({name: name for name in TOOLS})
     for name, point in sorted(_shipped_by_others().items()):
         names[name] = point.dist.name if point.dist is not None else point.value
     return names
+
+
+def adapter(prefix: str) -> Any:
+    """Imports and returns the class that makes a pass of what stands behind a prefix."""
+    return getattr(importlib.import_module(ADAPTERS), PREFIXES[prefix])
 
 
 def presets() -> dict[str, str]:
@@ -76,6 +94,8 @@ def pass_class(name: str) -> type[Pass]:
     if name in _catalogue():
         module = importlib.import_module(f"onnxfuse.passes.{name.replace('-', '_')}")
         found = getattr(module, class_name(name))
+    elif name in TOOLS:
+        found = getattr(importlib.import_module(ADAPTERS), TOOLS[name])
     elif name in _shipped_by_others():
         point = _shipped_by_others()[name]
         try:

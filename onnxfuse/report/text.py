@@ -128,7 +128,7 @@ def why_text(report: Report, pass_name: str | None = None) -> str:
     """
     lines = []
     for item in report.passes:
-        if pass_name and item.name.partition("{")[0] != pass_name:
+        if pass_name and pass_name not in (item.name, item.name.partition("{")[0], item.name.partition(":")[0]):
             continue
         if item.skipped and pass_name:
             lines.append(f"{item.name} did not run: {item.skipped}")

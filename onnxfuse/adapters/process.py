@@ -1,0 +1,150 @@
+"""Programs that read one file and write another, run on models."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from onnxfuse.adapters.foreign import one_line
+from onnxfuse.errors import ModelError, ToolError
+from onnxfuse.model_io import load, save
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["IN", "OUT", "run_on"]
+
+IN: Final = "{in}"
+OUT: Final = "{out}"
+# Of what a program prints, this much of the end is looked at.
+TAIL: Final = 1 << 16
+
+logger = logging.getLogger("onnxfuse")
+
+
+def run_on(
+    model: ir.Model,
+    words: Sequence[str],
+    *,
+    name: str,
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> ir.Model:
+    """Runs a program on a model, in a process group of its own.
+
+    Args:
+        model: What it reads.
+        words: The program and its arguments; `{in}` and `{out}` in them stand for the paths of the files.
+        name: What it is called, for messages.
+        timeout: Seconds after which it is ended.
+        environment: Variables beside those of this process.
+
+    Returns:
+        What it wrote.
+
+    Raises:
+        ToolError: It cannot be run, does not end well, or writes no model.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxfuse-exec-", ignore_cleanup_errors=True) as folder:
+        # Each in a folder of its own: external data may be called the same.
+        given, made = (Path(folder) / side / "model.onnx" for side in ("in", "out"))
+        for path in (given, made):
+            path.parent.mkdir()
+        save(model, given)
+        paths = [word.replace(IN, str(given)).replace(OUT, str(made)) for word in words]
+        _run(paths, Path(folder), name, timeout, {**os.environ, **(environment or {})})
+        return _read(made, name)
+
+
+def _run(words: Sequence[str], folder: Path, name: str, timeout: float | None, environment: Mapping[str, str]) -> None:
+    """Runs a program to its end; what it prints goes to files: a pipe would stay open with its children."""
+    printed = folder / "stdout", folder / "stderr"
+    with printed[0].open("wb") as out, printed[1].open("wb") as err:
+        try:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0, env=environment
+            )
+        except OSError as error:
+            raise ToolError(f"{name} cannot be run: {error.strerror or error}") from error
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(f"{name} took longer than {timeout:g} s, and was ended") from error
+        finally:
+            if process.returncode is None:  # its time is over, or Ctrl-C
+                _end(process)
+    texts = [_tail(path) for path in printed]
+    for stream, text in zip(("stdout", "stderr"), texts, strict=True):
+        logger.debug("%s printed on %s:\n%s", name, stream, text)
+    if code:
+        why = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        last = next((line for text in reversed(texts) for line in reversed(text.splitlines()) if line.strip()), "")
+        raise ToolError(f"{name} {why}" + (f": {one_line(last)}" if last else ""))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a program and what it has started; its number is still its own, for nobody has asked how it ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return file.read().decode(errors="replace")
+
+
+def _read(path: Path, name: str) -> ir.Model:
+    if not path.exists():
+        raise ToolError(f"{name} wrote nothing to {OUT}")
+    try:
+        model = load(path)
+        _detach(model)
+    except ModelError as error:
+        raise ToolError(f"{name} wrote no model that can be read: {str(error).removeprefix(f'{path}: ')}") from error
+    return model
+
+
+def _detach(model: ir.Model) -> None:
+    """Keeps external data, mapped, when its file is gone."""
+    import onnx_ir as ir
+
+    functions = [function.graph for function in model.functions.values()]
+    graphs = [*model.graphs(), *functions, *(graph for function in functions for graph in function.subgraphs())]
+    for graph in graphs:
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = _mapped(value.const_value)
+        for node in graph:
+            for name, attribute in node.attributes.items():
+                if attribute.type is ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value), attribute.doc_string)
+
+
+def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """Returns a tensor of which the mapping stays when the file is gone."""
+    import onnx_ir as ir
+
+    return ir.Tensor(
+        tensor.numpy(),
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=tensor.metadata_props,
+    )
