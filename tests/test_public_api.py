@@ -105,6 +105,25 @@ def test_import_is_cheap() -> None:
     assert loaded_after("import onnxfuse; onnxfuse.Pipeline.parse; onnxfuse.Numerics; onnxfuse.Report") == set()
 
 
+ADAPTERS = ["ExecPass", "GsPass", "IrPass", "Onnxsim"]
+
+
+def test_the_adapters() -> None:
+    import onnxfuse.adapters
+
+    assert onnxfuse.adapters.__all__ == ADAPTERS
+    for name in ADAPTERS:
+        assert inspect.getdoc(getattr(onnxfuse.adapters, name)), f"{name} has no docstring"
+    assert list(inspect.signature(onnxfuse.adapters.ExecPass).parameters) == ["command", "timeout"]
+    for kind in (onnxfuse.adapters.GsPass, onnxfuse.adapters.IrPass):
+        assert list(inspect.signature(kind).parameters)[1:] == ["text"]
+    assert list(inspect.signature(onnxfuse.Pipeline.parse).parameters) == ["text", "trusted", "folder"]
+
+
+def test_import_of_an_adapter_needs_no_other_tool() -> None:
+    assert not loaded_after("from onnxfuse.adapters import ExecPass, GsPass, IrPass, Onnxsim") & {"onnx", "onnx_ir"}
+
+
 def test_import_of_a_pass_needs_no_runtime() -> None:
     assert "onnxruntime" not in loaded_after("from onnxfuse.passes import MergeSliced, RemovePad; MergeSliced()")
 

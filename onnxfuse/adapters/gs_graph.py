@@ -8,9 +8,11 @@ from typing import Any, Final
 import onnx
 import onnx_graphsurgeon as gs
 import onnx_ir as ir
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxfuse.adapters.foreign import call
-from onnxfuse.adapters.gs_writer import FREE_INITIALIZERS, Records, Weight, Writer
+from onnxfuse.adapters.gs_records import Records, Weight
+from onnxfuse.adapters.gs_writer import FREE_INITIALIZERS, Writer
 from onnxfuse.errors import ModelError, ToolError
 from onnxfuse.model_io.emit import emit, set_folders
 from onnxfuse.model_io.emitted import Emitted
@@ -41,7 +43,8 @@ def changed_by(function: Callable[[Any], Any], model: ir.Model) -> ir.Model:
     given.CopyFrom(original)
     _leave_out(given)
     try:
-        graph = gs.import_onnx(given)
+        with G_LOGGER.suppress():  # it warns of types that it would lose, which come back
+            graph = gs.import_onnx(given)
     except Exception as error:
         raise ToolError(f"onnx_graphsurgeon cannot read this model: {type(error).__name__}: {error}") from error
     records = Records(original, graph)

@@ -1,124 +1,28 @@
-"""Writes an `onnx_graphsurgeon.Graph` as protobuf: what nobody edited as it was, whatever graphsurgeon makes of it.
-
-`Records` keeps what every object stood for when the Graph was read; `Writer` compares with that.
-"""
+"""Writes an `onnx_graphsurgeon.Graph` as protobuf: what nobody edited as it was, whatever graphsurgeon makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import onnx_ir as ir
 from google.protobuf.message import Message
-from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, constant_to_onnx_tensor, update_import_domains
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, constant_to_onnx_tensor
 from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
 
+from onnxfuse.adapters.gs_records import NodeRecord, Records, Weight, said_of
 from onnxfuse.model_io.payload import LARGE
 
-__all__ = ["FREE_INITIALIZERS", "Records", "Weight", "Writer"]
+__all__ = ["FREE_INITIALIZERS", "Writer"]
 
 # From this IR version on, an initializer need not be an input, and one that is can be given another value.
 FREE_INITIALIZERS: Final = 4
 
 M = TypeVar("M", bound=Message)
-
-
-class Weight(LazyValues):  # type: ignore[misc]
-    """A large initializer of the main graph: it is read when its values are asked for.
-
-    Attributes:
-        weight: The tensor.
-    """
-
-    def __init__(self, weight: ir.TensorProtocol) -> None:
-        super().__init__(onnx.TensorProto(data_type=int(weight.dtype), dims=weight.shape.numpy()))
-        self.weight = weight
-
-    def load(self) -> np.ndarray:
-        """Returns the values, as a copy: they may be written into."""
-        return np.array(self.weight.numpy())
-
-
-class _Node(NamedTuple):
-    node: gs.Node  # kept, so that no other object gets its identity; so with all of these
-    proto: onnx.NodeProto
-    attributes: dict[str, Any]
-
-
-class _Variable(NamedTuple):
-    variable: gs.Variable
-    said: tuple[Any, ...]
-
-
-class _Function(NamedTuple):
-    function: gs.Function
-    proto: onnx.FunctionProto
-    attributes: dict[str, Any]
-
-
-class Records:
-    """What the objects of a Graph stood for when it was read.
-
-    Attributes:
-        proto: The model that it was read from.
-        graphs: The graphs in it, by the identity of their objects.
-        nodes: Its nodes, likewise.
-        variables: What its variables said, likewise.
-        constants: Its constants, likewise.
-        homes: The graphs that these are initializers of, likewise.
-        functions: Its functions, likewise.
-    """
-
-    def __init__(self, proto: onnx.ModelProto, graph: gs.Graph) -> None:
-        self.proto = proto
-        self.graphs: dict[int, tuple[gs.Graph, onnx.GraphProto]] = {}
-        self.nodes: dict[int, _Node] = {}
-        self.variables: dict[int, _Variable] = {}
-        self.constants: dict[int, gs.Constant] = {}
-        self.homes: dict[int, int] = {}
-        self.functions: dict[int, _Function] = {}
-        self._main = id(graph)
-        self._graph(graph, proto.graph, {})
-        for function, body in zip(graph.functions, proto.functions, strict=True):
-            self.functions[id(function)] = _Function(function, body, dict(function.attrs))
-            self._nodes(function.nodes, body.node, {})
-
-    def is_main(self, constant: gs.Constant) -> bool:
-        """Says whether a constant is an initializer of the main graph."""
-        return self.homes.get(id(constant)) == self._main
-
-    def shown(self, graph: gs.Graph) -> set[str]:
-        """Returns the names of those initializers of a graph that graphsurgeon showed as constants."""
-        return {self.constants[key].name for key, home in self.homes.items() if home == id(graph)}
-
-    def _graph(self, graph: gs.Graph, proto: onnx.GraphProto, outer: Mapping[str, int]) -> None:
-        self.graphs[id(graph)] = (graph, proto)
-        names = [tensor.name for tensor in proto.initializer]
-        names += [tensor.values.name for tensor in proto.sparse_initializer]
-        homes = {**outer, **dict.fromkeys(names, id(graph))}
-        self._tensors([*graph.inputs, *graph.outputs], homes)
-        self._nodes(graph.nodes, proto.node, homes)
-
-    def _nodes(self, nodes: Iterable[gs.Node], protos: Iterable[onnx.NodeProto], homes: Mapping[str, int]) -> None:
-        for node, proto in zip(nodes, protos, strict=True):
-            self.nodes[id(node)] = _Node(node, proto, {name: _snapshot(value) for name, value in node.attrs.items()})
-            self._tensors([*node.inputs, *node.outputs], homes)
-            for attribute in proto.attribute:
-                inner = node.attrs.get(attribute.name)
-                if isinstance(inner, gs.Graph):
-                    self._graph(inner, attribute.g, homes)
-
-    def _tensors(self, tensors: Iterable[gs.Tensor], homes: Mapping[str, int]) -> None:
-        for tensor in tensors:
-            if isinstance(tensor, gs.Variable):
-                self.variables[id(tensor)] = _Variable(tensor, _said(tensor))
-            elif tensor.name in homes:
-                self.constants[id(tensor)] = tensor
-                self.homes[id(tensor)] = homes[tensor.name]
 
 
 @dataclass
@@ -144,7 +48,7 @@ class Writer:
             proto.ir_version = self.root.ir_version
         proto.graph.CopyFrom(self._graph(self.root, frozenset()))
         proto.functions.extend(map(self._function, self.root.functions))
-        proto.opset_import.extend(update_import_domains(self.root))
+        proto.opset_import.extend(_imports(self.root))
         return proto
 
     # ------------------------------------------------------------------ graphs
@@ -208,26 +112,33 @@ class Writer:
         for tensor in given:
             yield self._info(tensor, infos)
         if before.input and self.records.proto.ir_version < FREE_INITIALIZERS:
-            for name in initializers.keys() - names:
-                tensor = initializers[name]
-                yield onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+            for name, tensor in initializers.items():
+                if name not in names:
+                    yield onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
 
     def _value_infos(
         self, graph: gs.Graph, before: onnx.GraphProto, proto: onnx.GraphProto, infos: Mapping[str, onnx.ValueInfoProto]
     ) -> Iterator[onnx.ValueInfoProto]:
-        kept = {tensor.name for tensor in proto.initializer}
-        yield from (info for info in before.value_info if info.name in kept)
-        written = kept | {info.name for info in (*proto.input, *proto.output)}
-        for tensor in (tensor for node in graph.nodes for tensor in node.outputs):
-            if tensor.name and tensor.name not in written and (tensor.dtype is not None or tensor.name in infos):
-                written.add(tensor.name)
+        """Yields what is said of values: in the order that it was, then what is new."""
+        elsewhere = {value.name for value in (*proto.input, *proto.output)}
+        elsewhere |= {tensor.name for tensor in proto.initializer}
+        values = {
+            tensor.name: tensor for node in graph.nodes for tensor in node.outputs if tensor.name not in elsewhere
+        }
+        for info in before.value_info:
+            if info.name in elsewhere:
+                yield info
+            elif info.name in values:
+                yield self._info(values.pop(info.name), infos)
+        for name, tensor in values.items():
+            if name and tensor.dtype is not None:
                 yield self._info(tensor, infos)
 
     def _info(self, tensor: gs.Tensor, infos: Mapping[str, onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
         before = infos.get(tensor.name)
         if before is not None:
             record = self.records.variables.get(id(tensor))
-            if id(tensor) in self.records.constants or (record is not None and record.said == _said(tensor)):
+            if id(tensor) in self.records.constants or (record is not None and record.said == said_of(tensor)):
                 return before
         info: onnx.ValueInfoProto = OnnxExporter.export_value_info_proto(tensor, False)
         return info
@@ -235,7 +146,7 @@ class Writer:
     # ------------------------------------------------------------------ nodes
 
     def _node(self, node: gs.Node, available: frozenset[int]) -> onnx.NodeProto:
-        record = self.records.nodes.get(id(node), _Node(node, onnx.NodeProto(), {}))
+        record = self.records.nodes.get(id(node), NodeRecord(node, onnx.NodeProto(), {}))
         proto = _without(record.proto, "input", "output", "attribute")
         for name, said in (("op_type", node.op), ("name", node.name), ("domain", node.domain)):
             _set(proto, name, said or "")
@@ -246,7 +157,7 @@ class Writer:
         return proto
 
     def _attributes(
-        self, node: gs.Node, record: _Node, available: frozenset[int], same_op: bool
+        self, node: gs.Node, record: NodeRecord, available: frozenset[int], same_op: bool
     ) -> Iterator[onnx.AttributeProto]:
         written = set()
         for before in record.proto.attribute:
@@ -302,7 +213,7 @@ class Writer:
         proto.node.extend(nodes)
         proto.input.extend(tensor.name for tensor in function.inputs)
         proto.output.extend(tensor.name for tensor in function.outputs)
-        proto.opset_import.extend(update_import_domains(function))
+        proto.opset_import.extend(_imports(function))
         if function.attrs != record.attributes:
             for name in ("attribute", "attribute_proto"):
                 proto.ClearField(name)
@@ -323,6 +234,8 @@ class Writer:
             proto.name = name
             return proto
         if weight is None:
+            if values.dtype.hasobject:
+                return onnx.numpy_helper.from_array(values, name)
             if constant.export_dtype != constant.dtype:
                 cast: onnx.TensorProto = constant_to_onnx_tensor(constant)
                 return cast
@@ -334,6 +247,17 @@ class Writer:
         return onnx.numpy_helper.from_array(weight.numpy(), name)
 
 
+def _imports(graph: gs.Graph) -> Iterator[onnx.OperatorSetIdProto]:
+    """Yields the opsets of a graph or function, with those of domains that are new in it."""
+    given = graph.import_domains or [onnx.helper.make_opsetid("", graph.opset)]
+    yield from given
+    known = {"ai.onnx" if not entry.domain else entry.domain for entry in given}
+    bodies = [graph, *graph.subgraphs(recursive=True)]
+    for domain in dict.fromkeys(node.domain or "ai.onnx" for body in bodies for node in body.nodes):
+        if domain not in known:
+            yield onnx.helper.make_opsetid(domain, 1)
+
+
 def _constants(graph: gs.Graph) -> Iterator[gs.Constant]:
     """Yields the constants that the nodes and the outputs of a graph or function use."""
     for tensors in (*(node.inputs for node in graph.nodes), graph.outputs):
@@ -343,17 +267,6 @@ def _constants(graph: gs.Graph) -> Iterator[gs.Constant]:
 def _nested_constants(graph: gs.Graph) -> Iterator[gs.Constant]:
     for inner in graph.subgraphs(recursive=True):
         yield from _constants(inner)
-
-
-def _said(variable: gs.Variable) -> tuple[Any, ...]:
-    shape = None if variable.shape is None else tuple(variable.shape)
-    return variable.name, variable.dtype, shape, variable.type
-
-
-def _snapshot(value: Any) -> Any:
-    if isinstance(value, list):
-        return list(value)
-    return (value, value._values) if isinstance(value, gs.Constant) else value  # noqa: SLF001
 
 
 def _same(value: Any, said: Any, before: onnx.AttributeProto) -> bool:

@@ -273,8 +273,10 @@ class _Parser:
         raise self._error("the quotation mark is not closed")
 
     def _take(self, character: str) -> bool:
+        start = self.at
         self._space()
         if self.text[self.at : self.at + 1] != character:
+            self.at = start  # the gap may have the end of a line
             return False
         self.at += 1
         return True
@@ -293,6 +295,7 @@ class _Parser:
         self.at = found.end()
 
     def _error(self, what: str) -> UsageError:
+        self._space()
         first = self._GAP.match(self.text)
         if first is not None and first.end() == len(self.text):
             return UsageError("the pipeline is empty: name at least one pass or preset")

@@ -1,0 +1,246 @@
+"""Commands as members of a pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx.numpy_helper import to_array
+
+import onnxfuse
+from onnxfuse import Pipeline, UsageError
+from onnxfuse.adapters import ExecPass
+from tests.adapters.models import model, ops, serialized, weighted
+from tests.adapters.tools import tool
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a folder for what is temporary: it must be empty afterwards."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path
+
+
+def left(folder: Path) -> list[str]:
+    """What is left of what was temporary."""
+    return [path.name for path in (folder / "temporary").iterdir() if path.name.startswith("onnxfuse-exec-")]
+
+
+def test_a_command(folder: Path) -> None:
+    result = onnxfuse.apply(model(), [ExecPass(tool(folder, "without_identity")), "merge-sliced"])
+    assert "Identity" not in ops(result.model)
+    assert len(result.report.applied) == 1
+    assert result.model.graph.node[3].doc_string == "doc of cut"
+    assert not left(folder)
+
+
+def test_a_command_that_changes_nothing(folder: Path) -> None:
+    data = model().SerializeToString()
+    assert onnxfuse.apply(data, ExecPass(tool(folder, "copy"))).model == data
+
+
+def test_a_wrong_command_is_rejected(folder: Path) -> None:
+    data = model().SerializeToString()
+    result = onnxfuse.apply(data, ExecPass(tool(folder, "wrong")))
+    assert result.model == data
+    assert "different" in result.report.rejected[0].reason
+
+
+PYTHON = Path(sys.executable).name
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("exits", f"{PYTHON} ended with exit code 3: the weights are too heavy"),
+        ("exits_quietly", f"{PYTHON} ended with exit code 3"),
+        ("segfaults", f"{PYTHON} was ended by SIGSEGV"),
+        ("aborts", f"{PYTHON} was ended by SIGABRT"),
+        ("writes_nothing", f"{PYTHON} wrote nothing to {{out}}"),
+        ("writes_elsewhere", f"{PYTHON} wrote nothing to {{out}}"),
+        ("writes_an_empty_file", f"{PYTHON} wrote no model that can be read: the file is empty"),
+        ("writes_a_folder", f"{PYTHON} wrote no model that can be read: is a folder: name the model's file"),
+    ],
+)
+def test_a_command_that_fails(folder: Path, name: str, says: str) -> None:
+    data = model().SerializeToString()
+    result = onnxfuse.apply(data, [ExecPass(tool(folder, name)), "merge-sliced"])
+    assert [rejected.reason for rejected in result.report.rejected] == [says]
+    assert result.model == data
+    assert not left(folder)
+
+
+@pytest.mark.parametrize("name", ["writes_garbage", "writes_half"])
+def test_a_command_that_writes_what_is_no_model(folder: Path, name: str) -> None:
+    (rejected,) = onnxfuse.apply(model(), ExecPass(tool(folder, name))).report.rejected
+    assert rejected.reason.startswith(f"{PYTHON} wrote no model that can be read: ")
+    assert str(folder) not in rejected.reason
+
+
+def test_a_command_that_hangs(folder: Path) -> None:
+    (rejected,) = onnxfuse.apply(model(), ExecPass(tool(folder, "hangs"), timeout=1.5)).report.rejected
+    assert rejected.reason == f"{PYTHON} took longer than 1.5 s, and was ended"
+    assert not left(folder)
+
+
+@pytest.mark.parametrize("name", ["prints_much", "asks", "leaves_a_child"])
+def test_manners_that_do_no_harm(folder: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert not onnxfuse.apply(model(), ExecPass(tool(folder, name))).report.rejected
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_it_prints_goes_to_the_log(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="onnxfuse"):
+        onnxfuse.apply(model(), ExecPass(tool(folder, "without_identity")))
+    assert any("removed the identities" in record.getMessage() for record in caplog.records)
+
+
+def test_a_program_that_went_away(folder: Path) -> None:
+    program = folder / "tool"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    pass_ = ExecPass(f"{program} {{in}} {{out}}")
+    program.unlink()
+    (rejected,) = onnxfuse.apply(model(), pass_).report.rejected
+    assert rejected.reason == "tool cannot be run: No such file or directory"
+
+
+# ---- files
+
+
+def test_external_data_beside_what_it_writes(folder: Path) -> None:
+    proto = weighted()
+    made, report = onnxfuse.apply(onnxfuse.load(proto), ExecPass(tool(folder, "with_external_data")))
+    assert not report.rejected
+    assert not left(folder)
+    onnxfuse.save(made, folder / "made.onnx")
+    arrays = {tensor.name: to_array(tensor) for tensor in onnx.load(folder / "made.onnx").graph.initializer}
+    for tensor in proto.graph.initializer:
+        assert np.array_equal(arrays[tensor.name], to_array(tensor))
+
+
+def test_external_data_of_what_it_reads(folder: Path) -> None:
+    (folder / "given").mkdir()
+    path = folder / "given" / "model.onnx"
+    onnx.save_model(weighted(), path, save_as_external_data=True, location="weights")
+    made, report = onnxfuse.apply(path, ExecPass(tool(folder, "without_identity")))
+    assert not report.rejected
+    assert ops(made) == ["MatMul", "MatMul"]
+    onnxfuse.save(made, folder / "given" / "made.onnx")
+    assert onnxfuse.verify(path, folder / "given" / "made.onnx").equivalent
+
+
+# ---- as text
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "timeout"),
+    [
+        ("exec:'cp {in} {out}'", "cp {in} {out}", None),
+        ('exec:"cp {in} {out}"{timeout=2.5}', "cp {in} {out}", 2.5),
+        (r'exec:"cp \"{in}\" {out}"', 'cp "{in}" {out}', None),
+        ("exec:'cp --from={in} --to={out}' { timeout = 3 }", "cp --from={in} --to={out}", 3),
+    ],
+)
+def test_text_is_read_and_written(text: str, command: str, timeout: float | None) -> None:
+    pipeline = Pipeline.parse(f"remove-pad,{text},merge-sliced")
+    assert pipeline.members[1] == ExecPass(command, timeout)
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+def test_any_command_is_written_and_read(argument: str) -> None:
+    command = f"cp {{in}} {{out}} {shlex.quote(argument)}"
+    pipeline = Pipeline(ExecPass(command, 5))
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("exec:'cp {out}'", "{in} must stand where the path of the model that the command reads goes"),
+        ("exec:'cp {in}'", "{out} must stand where the path of the model that the command writes goes"),
+        ("exec:'no-such-tool {in} {out}'", "there is no command no-such-tool"),
+        ("exec:'cp {in} {out} \"'", "cannot be split into words: No closing quotation"),
+        ("exec:''", "a command is expected"),
+        ("exec:'cp {in} {out}'{timeout=0}", "timeout is a number of seconds above 0, not 0"),
+        ("exec:'cp {in} {out}'{shell=1}", "exec has no option 'shell': it has timeout"),
+    ],
+)
+def test_what_is_no_command(text: str, says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        Pipeline.parse(text)
+    assert str(raised.value).endswith(says)
+
+
+# ---- Ctrl-C
+
+
+def test_ctrl_c_ends_all_that_it_started(folder: Path) -> None:
+    onnx.save(model(), folder / "in.onnx")
+    command = f"exec:{shlex.quote(tool(folder, 'hangs_with_a_child'))}"
+    words = [sys.executable, "-m", "onnxfuse.cli.main", "apply", "in.onnx", "-o", "out.onnx", "-p", command]
+    root = str(Path(onnxfuse.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "TMPDIR": str(folder / "temporary")}
+    running = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: (folder / "pids").exists() and len((folder / "pids").read_text().split()) == 3)
+        one, other, temporary = (folder / "pids").read_text().split()
+        assert Path(temporary).is_dir()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == "onnxfuse: interrupted"
+    assert not Path(temporary).exists()
+    assert not left(folder)
+    assert not (folder / "out.onnx").exists()
+    for number in (one, other):
+        wait_for(lambda number=number: not is_running(int(number)))
+
+
+def wait_for(done: object) -> None:
+    """Waits until something is so, for a minute."""
+    for _ in range(1200):
+        if done():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to be")
+
+
+def is_running(number: int) -> bool:
+    """Says whether a process is there and no zombie."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+# ---- onnxslim
+
+
+@pytest.mark.skipif(shutil.which("onnxslim", path=str(Path(sys.executable).parent)) is None, reason="no onnxslim")
+def test_onnxslim() -> None:
+    slim = Path(sys.executable).parent / "onnxslim"
+    proto = model()
+    result = onnxfuse.apply(proto, f"exec:'{slim} {{in}} {{out}}'")
+    assert ops(result.model) == ["Slice", "Relu"]
+    assert serialized(proto) == serialized(model())
+    assert result.report.passes[0].name == f'exec:"{slim} {{in}} {{out}}"'
