@@ -77,9 +77,9 @@ NEGS = """<ir_version: 8, opset_import: ["": 17]>
 
 def test_a_pass_that_edits_in_place() -> None:
     result = onnxfuse.apply(model(), [common.IdentityEliminationPass(), "merge-sliced"])
-    assert ops(result.model) == ["Constant", "Constant", "Constant", "Slice", "Relu"]
+    assert ops(result.model) == ["Add", "Slice", "Relu"]
     assert [item.name for item in result.report.passes] == ["ir:<IdentityEliminationPass>", "merge-sliced"]
-    assert result.model.graph.node[3].doc_string == "doc of cut"
+    assert {node.name: node.doc_string for node in result.model.graph.node}["cut"] == "doc of cut"
 
 
 def test_one_pass_by_itself() -> None:
@@ -93,7 +93,8 @@ def test_several_of_them_at_once() -> None:
     chain = ir.passes.Sequential(common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0))
     managed = ir.passes.PassManager([common.IdentityEliminationPass(), common.RemoveUnusedNodesPass()], steps=2)
     result = onnxfuse.apply(proto, [chain, managed])
-    assert ops(result.model) == ["Slice", "Relu"]
+    assert ops(result.model) == ["Add", "Slice", "Relu"]
+    assert "Constant" not in [node.op_type for node in result.model.graph.node]
     assert len(result.report.applied) >= 2
     assert ops(proto) == ops(model())
     onnx.checker.check_model(result.model, full_check=True)

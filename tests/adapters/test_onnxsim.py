@@ -61,7 +61,7 @@ def test_its_options_are_those_that_it_knows() -> None:
 def test_an_option_reaches_it() -> None:
     result = onnxfuse.apply(model(), Onnxsim(skip_constant_folding=True, timeout=300))
     assert result.report.passes[0].name == "onnxsim{skip-constant-folding=true,timeout=300}"
-    assert ops(result.model).count("Constant") == 3
+    assert "Add" in ops(result.model)
 
 
 @installed
