@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Onnxsim"]
 
+# It imports torch where there is one, which takes seconds and has no part in this.
+PROGRAM: Final = "import sys; sys.modules['torch'] = None; import onnxsim; onnxsim.main()"
+
 # Its own proof, which it runs where z3 is installed, takes long and rolls nothing back.
 ENVIRONMENT: Final = {"ONNXSIM_CERTIFY": "0"}
 
@@ -72,5 +75,5 @@ class Onnxsim(ModelPass):
         switches = ("skip_fuse_bn", "skip_constant_folding", "skip_shape_inference", "include_subgraph")
         flags = [f"--{name.replace('_', '-')}" for name in switches if getattr(self, name)]
         # -P: a file onnxsim.py in the current folder is not meant.
-        words = [sys.executable, "-P", "-m", "onnxsim", IN, OUT, *flags]
+        words = [sys.executable, "-P", "-c", PROGRAM, IN, OUT, *flags]
         return run_on(model, words, name="onnxsim", timeout=self.timeout, environment=ENVIRONMENT)
