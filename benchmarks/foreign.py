@@ -155,10 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     cases = [case for case in CASES.values() if arguments.only in case.name]
     figures = {}
+    bad = False
     for name in arguments.tools:
         rows = []
         for row in rows_of(name, cases):
             rows.append(row)
+            bad |= not row.good
             if row.outcome == "rejected" or row.alone != Outcome.EQUIVALENT or not row.good:
                 mark = "" if row.good else "   <-- WRONG"
                 print(
@@ -169,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{name}: {json.dumps(figures[name]['summary'])}")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return int(any(not Row(**row).good for tool_ in figures.values() for row in tool_["cases"]))  # type: ignore[attr-defined]
+    return int(bad)
 
 
 if __name__ == "__main__":
