@@ -65,7 +65,8 @@ class TransposeAroundSoftmax(RewritePass):
         last one, its size is not known, or its size is a multiple of 16.
 
     Numerics:
-        Rounding: a runtime may sum in another order along another axis.
+        Rounding: a runtime may sum in another order along another axis. What a Hardmax makes of NaN is not said by ONNX,
+        and onnxruntime's choice depends on where the elements lie.
 
     Options:
         axis: Where the axis goes, 1 by default; counted from the end if negative, as in ONNX.

@@ -154,9 +154,14 @@ def test_random_nodes(drawn: Drawn, other: TransposeAroundSoftmax) -> None:
 
 
 def assert_equal_within_rounding(before: onnx.ModelProto, after: onnx.ModelProto, *, exact: bool) -> None:
-    """Asserts on onnxruntime that two models give the same numbers, up to the order in which they are added."""
+    """Asserts on onnxruntime that two models give the same numbers, up to the order in which they are added.
+
+    A Hardmax is exact, but for NaN, of which ONNX does not say what it makes.
+    """
     sessions = [open_session(model) for model in (before, after)]
     for feed in feeds_of(before):
+        if exact:  # which element onnxruntime 1.31 takes for the greatest beside NaN depends on where they lie
+            feed["x"] = np.where(np.isnan(feed["x"]), np.float32(0), feed["x"])
         (one,), (other,) = (session.run(["y"], feed) for session in sessions)
         assert one.dtype == other.dtype
         if exact:
