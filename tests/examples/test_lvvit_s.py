@@ -93,6 +93,16 @@ def test_at_opset_11_the_reason_names_what_to_do(session: Session) -> None:
     assert report["written"].read_bytes() == report["read"].read_bytes()
 
 
+def test_at_opset_11_converted_first(session: Session) -> None:
+    report = session("-p 'convert-opset{to=13},transpose-around-softmax'")
+    converted, wrapped = report["passes"]
+    assert (converted["rejected"], converted["failed"]) == ([], [])
+    assert len(wrapped["applied"]) == BLOCKS
+    assert (wrapped["declined"], wrapped["rejected"], wrapped["failed"]) == ([], [], [])
+    assert_wrapped(report)
+    assert [(item.domain, item.version) for item in onnx.load(report["written"]).opset_import] == [("", 13)]
+
+
 def test_it_is_what_the_guide_gets_by_patching_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two narrow blocks of the network: the patched source exports to the graph that the pass makes."""
     need("torch", importlib.util.find_spec("torch") is not None)

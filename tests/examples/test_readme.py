@@ -49,6 +49,8 @@ TESTED = {
     "onnxfuse fill examples/lvvit_s/lvvit_s.onnx -o build/lvvit_s.onnx": "in test_lvvit_s.py",
     "onnxfuse fill examples/lvvit_s/lvvit_s_opset11.onnx -o build/lvvit_s_opset11.onnx": ("in test_lvvit_s.py"),
     "onnxfuse apply build/lvvit_s.onnx -o build/lvvit_s_wrapped.onnx -p transpose-around-softmax": "in test_lvvit_s.py",
+    "onnxfuse apply build/lvvit_s_opset11.onnx -o build/lvvit_s_opset13_wrapped.onnx"
+    " -p 'convert-opset{to=13},transpose-around-softmax'": "in test_lvvit_s.py",
     "onnxfuse apply build/lvvit_s_opset11.onnx -o build/lvvit_s_same.onnx -p transpose-around-softmax": (
         "in test_lvvit_s.py"
     ),
