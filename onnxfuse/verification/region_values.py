@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -29,6 +30,9 @@ __all__ = ["compare_region_values"]
 
 # Where nothing is known of the dims, some regions run only where all of them are equal.
 SIZES: Final = ((2, 3, 5, 4, 7), (1, 1, 1, 1, 1), (5, 2, 3, 7, 4), (3, 3, 3, 3, 3))
+LARGE: Final = 1 << 20
+"""Elements of a region's inputs: of more, one draw holds every pair of special values several times."""
+DRAWS_OF_LARGE: Final = 2
 RULE_S: Final = 20.0
 """Seconds for the rounding rule on one region; more is not worth it, since a rewrite may be declined."""
 
@@ -50,7 +54,7 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
     for guess in UNKNOWN_RANKS if None in known.values() else (0,):
         sides = make(guess)
         comparison = _Comparison(region.numerics, built, sides)
-        for place, binding in enumerate(_bindings(region, known, guess)):
+        for place, binding in enumerate(_affordable(_bindings(region, known, guess))):
             evidence = comparison.at(binding, first=place == 0)
             if evidence is not None:
                 return evidence
@@ -81,6 +85,18 @@ def _bindings(
         if binding not in seen:
             seen.append(binding)
             yield binding
+
+
+def _elements(binding: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) for shape in binding.values())
+
+
+def _affordable(bindings: Iterable[dict[str, tuple[int, ...]]]) -> list[dict[str, tuple[int, ...]]]:
+    """The bindings to try: of large inputs, the two smallest, so that time and memory do not follow the images' size."""
+    found = list(bindings)
+    if all(_elements(binding) <= LARGE for binding in found):
+        return found
+    return sorted(found, key=_elements)[:2]
 
 
 @dataclass
@@ -173,6 +189,8 @@ class _Comparison:
             counts: Mapping[Family, int] = planned_counts(specs, sizes, self._constants) if first else AT_BINDINGS
         except InputError:
             return  # a type that nothing can be drawn for
+        if _elements(binding) > LARGE:
+            counts = {family: min(count, DRAWS_OF_LARGE) for family, count in counts.items()}
         where = ", ".join(f"{name} {list(shape)}" for name, shape in binding.items())
         for family, count in counts.items():
             for index in range(count):
