@@ -46,6 +46,13 @@ def test_pipeline_keeps_the_model_equivalent(pipeline: str, case: Case, runner: 
     assert modified == [score.verdict.kind != "identical"]
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+def test_newer_opset_keeps_the_model_equivalent_even_unverified(case: Case, runner: Runner) -> None:
+    score = runner.score(case, lambda data: onnxfuse.apply(data, "convert-opset{to=21}", verify="off").model)
+
+    assert score.verdict.outcome is Outcome.EQUIVALENT, f"{case.trap}: {score.verdict}"
+
+
 @pytest.mark.parametrize("name", IDEALS)
 @pytest.mark.parametrize("preset", ["default", "ascend"])
 def test_preset_reaches_the_ideal(preset: str, name: str, runner: Runner) -> None:
