@@ -31,6 +31,11 @@ TESTED = {
     "onnxfuse bisect model.onnx -p merge-sliced,remove-pad": "test_bisect",
     "onnxfuse bisect model.onnx -p merge-sliced --check 'python judge.py {model}'": "test_bisect",
     "onnxfuse apply model.onnx -o out.onnx --reproducer wrong": "test_bisect",
+    'onnxfuse apply model.onnx -o out.onnx -p "onnxsim,gs:fix.fix_model,merge-sliced"': "test_other_peoples_passes",
+    (
+        "onnxfuse apply model.onnx -o out.onnx "
+        "-p \"ir:onnx_ir.passes.common.IdentityEliminationPass,exec:'onnxslim {in} {out}'\""
+    ): "test_other_peoples_passes",
     "pip install torch onnx": "in test_exporting.py",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx": "test_make_demo, and in test_nasnetlarge_export.py",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx --checkpoint nasnetalarge-a1897284.pth": (
@@ -116,6 +121,18 @@ def test_bisect(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
         assert main(shlex.split(command)[1:]) == 0
     assert capsys.readouterr().err.count("nothing to find: the pipeline does no harm") == 2
     assert sorted(path.name for path in model.iterdir()) == ["judge.py", "model.onnx", "out.onnx", "python"]
+
+
+def test_other_peoples_passes(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxsim", "onnxslim", "onnx_graphsurgeon"):
+        pytest.importorskip(name)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (model / "fix.py").write_text("def fix_model(graph):\n    graph.fold_constants().cleanup().toposort()\n")
+    for command in (command for command, test in TESTED.items() if test == "test_other_peoples_passes"):
+        assert main(shlex.split(command)[1:]) == 0
+        assert "rejected:" not in capsys.readouterr().err
+        onnx.checker.check_model(model / "out.onnx", full_check=True)
 
 
 def test_the_python_of_the_readme_runs(model: Path) -> None:
