@@ -23,9 +23,10 @@ def test_text(cli: Cli, pair: Path) -> None:
         "op     nodes",
         "Slice      2",
         "",
-        "pass          would apply  declined",
-        "merge-sliced            1         0",
-        "remove-pad              0         0",
+        "pass                      would apply  declined",
+        "merge-sliced                        1         0",
+        "remove-pad                          0         0",
+        "transpose-around-softmax            0         0",
     ]
 
 
@@ -43,6 +44,7 @@ def test_json(cli: Cli, folder: Path) -> None:
     assert found["would_match"] == {
         "merge-sliced": {"matches": 0, "declined": 1, "error": None},
         "remove-pad": {"matches": 0, "declined": 0, "error": None},
+        "transpose-around-softmax": {"matches": 0, "declined": 0, "error": None},
     }
 
 

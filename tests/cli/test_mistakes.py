@@ -172,7 +172,7 @@ def test_a_wrong_command_line(cli: Cli, pair: Path, folder: Path, argv: list[str
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["aply"], ["COMMAND", "aply", "apply", "verify", "diff", "passes", "inspect"]),
+        (["zzz"], ["there is no command zzz; there are", "apply", "verify", "diff", "passes", "inspect"]),
         (["apply", "pair.onnx", "--dry-run", "--verify", "regio"], ["--verify", "regio", "structure", "region"]),
         (["apply", "pair.onnx", "--dry-run", "--verify-budget", "x"], ["--verify-budget", "x"]),
         (["verify", "pair.onnx", "pair.onnx", "--seed", "x"], ["--seed", "x"]),
