@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     # A name that is given must be there; in the list, a package that is broken must not hide all the others.
     entries = [_entry(name, origins[name], strict=bool(arguments.names)) for name in _chosen(arguments.names)]
     if arguments.json:
-        options.print_json({"passes": entries, "presets": presets})
+        options.print_json({"passes": entries, "presets": presets, "prefixes": PREFIXED})
     elif arguments.names:
         options.show("\n\n".join(_page(name, entries, presets) for name in dict.fromkeys(arguments.names)))
     else:

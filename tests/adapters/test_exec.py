@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +23,10 @@ from onnx.numpy_helper import to_array
 import onnxfuse
 from onnxfuse import Pipeline, UsageError
 from onnxfuse.adapters import ExecPass
+from onnxfuse.pipeline.bisect import Answer, bisect
 from tests.adapters.models import model, ops, serialized, weighted
 from tests.adapters.tools import tool
+from tests.gauntlet.runner import CASES
 
 
 @pytest.fixture(autouse=True)
@@ -236,11 +237,26 @@ def is_running(number: int) -> bool:
 # ---- onnxslim
 
 
-@pytest.mark.skipif(shutil.which("onnxslim", path=str(Path(sys.executable).parent)) is None, reason="no onnxslim")
+SLIM = Path(sys.executable).parent / "onnxslim"
+installed = pytest.mark.skipif(not SLIM.exists(), reason="no onnxslim")
+
+
+@installed
+def test_what_onnxslim_does_wrong_is_rolled_back_and_found() -> None:
+    data = CASES["conv_mul_width"].data
+    command = f'exec:"{SLIM} {{in}} {{out}}"'
+    result = onnxfuse.apply(data, command)
+    assert result.model == data
+    assert len(result.report.rejected) == 1
+    found = bisect(data, f"merge-sliced,{command},remove-pad")
+    assert found.answer is Answer.BAD
+    assert [str(pass_) for pass_ in found.passes] == [command]
+
+
+@installed
 def test_onnxslim() -> None:
-    slim = Path(sys.executable).parent / "onnxslim"
     proto = model()
-    result = onnxfuse.apply(proto, f"exec:'{slim} {{in}} {{out}}'")
+    result = onnxfuse.apply(proto, f"exec:'{SLIM} {{in}} {{out}}'")
     assert ops(result.model) == ["Slice", "Relu"]
     assert serialized(proto) == serialized(model())
-    assert result.report.passes[0].name == f'exec:"{slim} {{in}} {{out}}"'
+    assert result.report.passes[0].name == f'exec:"{SLIM} {{in}} {{out}}"'

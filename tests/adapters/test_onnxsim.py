@@ -15,6 +15,7 @@ import onnxfuse
 from onnxfuse import MissingExtraError, Pipeline, UsageError
 from onnxfuse.adapters import Onnxsim
 from onnxfuse.pipeline import registry
+from onnxfuse.pipeline.bisect import Answer, bisect
 from tests.adapters.models import model, ops
 from tests.gauntlet.judge import Outcome
 from tests.gauntlet.runner import CASES, Runner
@@ -38,6 +39,13 @@ def test_what_it_does_wrong_is_rolled_back() -> None:
     result = onnxfuse.apply(case.data, "onnxsim")
     assert result.model == case.data
     assert len(result.report.rejected) == 1
+
+
+@installed
+def test_bisect_names_it() -> None:
+    found = bisect(CASES["fn_domain_blind_relu"].data, "merge-sliced,onnxsim,remove-pad")
+    assert found.answer is Answer.BAD
+    assert [str(pass_) for pass_ in found.passes] == ["onnxsim"]
 
 
 def plainly(data: bytes) -> bytes:
