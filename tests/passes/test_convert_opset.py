@@ -524,3 +524,34 @@ def test_operator_that_means_something_else_is_rejected() -> None:
     assert not result.report.modified
     (rejected,) = result.report.rejected
     assert "Hardmax" in rejected.reason
+
+
+@st.composite
+def softmaxes(draw: st.DrawFn) -> tuple[onnx.ModelProto, list[tuple[int, ...]]]:
+    """Draws a Softmax of any rank, axis and old opset, and shapes that it takes."""
+    dims: list[int | str] = [1, 2, 3, 0, "N", "M"]
+    shape = draw(st.lists(st.sampled_from(dims), min_size=1, max_size=4))
+    opset = draw(st.integers(7, 12))
+    axes = st.integers(-len(shape) if opset >= 11 else 0, len(shape) - 1)
+    # An axis that is not written is 1.
+    axis = draw(st.one_of(axes, st.none()) if len(shape) > 1 else axes)
+    op_type = draw(st.sampled_from(["Softmax", "LogSoftmax", "Hardmax"]))
+    given_axis: dict[str, Any] = {} if axis is None else {"axis": axis}
+    node = helper.make_node(op_type, ["x"], ["y"], **given_axis)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    sizes = [{"N": n, "M": m} for n, m in ((2, 3), (0, 2), (3, 0))]
+    return model, [tuple(dim if isinstance(dim, int) else size[dim] for dim in shape) for size in sizes]
+
+
+@EXAMPLES
+@given(drawn=softmaxes(), to=st.sampled_from([13, 14, 18]))
+def test_random_softmaxes(drawn: tuple[onnx.ModelProto, list[tuple[int, ...]]], to: int) -> None:
+    model, shapes = drawn
+    after, report = onnxfuse.apply(model, f"convert-opset{{to={to}}}", verify="off")
+
+    assert report.modified != bool(report.declined)
+    onnx.checker.check_model(after, full_check=True)
+    for shape in shapes:
+        agree(model, after, *shape)
