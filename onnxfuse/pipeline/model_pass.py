@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import onnx
 import onnx_ir as ir
 
+from onnxfuse.analysis.ops import is_pure
 from onnxfuse.errors import PassError, ToolError
 from onnxfuse.model_io import Opened, copy_of
 from onnxfuse.model_io.emit import emit
@@ -25,7 +26,7 @@ from onnxfuse.pipeline.evaluable import evaluable_of
 from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place, Rejected
 from onnxfuse.rewriting.alignment import Alignment, IncomparableError, align
 from onnxfuse.rewriting.match import Decline, Facts, node_label
-from onnxfuse.rewriting.sameness import computed_identically, resolve_stripped
+from onnxfuse.rewriting.sameness import Computations, resolve_stripped
 from onnxfuse.rewriting.transplant import Replacement, Transplant
 from onnxfuse.verification.evidence import GRADE_ALL, GRADE_TESTED, NOT_RUN, REJECTED, Evidence
 from onnxfuse.verification.interface import compare_interface
@@ -43,6 +44,9 @@ WHOLE: Final = Place("the model", "")
 
 # A larger region is as well compared as a part of the whole model.
 LARGEST: Final = 256
+
+# How many steps back from a region is looked for what explains it, one after the other.
+CONTEXTS: Final = (1, 3)
 
 Refusal = Declined | Rejected | Failed
 
@@ -195,14 +199,18 @@ class _Comparison:
         if not replacement.outputs:
             return Evidence(GRADE_ALL, "nothing reads what they compute", 0.0)
         before, after = replacement.change.before, tuple(replacement.nodes)
-        if not self.alignment.opsets and computed_identically(
-            before, after, replacement.outputs, self.working.ir_version
-        ):
+        if not self.alignment.opsets and self._computations.same(after, replacement.outputs):
             return Evidence(GRADE_ALL, "the same operators compute the same of the same", 0.0)
         region = self._region(before, after, replacement.outputs)
         if len(region.before) + len(region.after) > LARGEST:
             return Evidence(REJECTED, f"not verified: the region has {len(region.before)} nodes")
-        return self._check(region)
+        first = evidence = self._check(region)
+        for depth in CONTEXTS:
+            if evidence.grade != REJECTED:
+                return evidence
+            # What comes in may be one of the other, or never negative: what computes it runs along.
+            evidence = self._check(replace(region, context=_before(region, depth)))
+        return first if evidence.grade == REJECTED else evidence
 
     def _check(self, region: Region) -> Evidence:
         if self.alignment.opsets:
@@ -243,6 +251,10 @@ class _Comparison:
             return Evidence(GRADE_TESTED, text)
         not_run = "not verified: " if verdict.status is Status.NOT_RUN else ""
         return replace(evidence, text=f"{not_run}{verdict.explain()}; the region for itself: {evidence.text}")
+
+    @cached_property
+    def _computations(self) -> Computations:
+        return Computations(self.facts.scopes, self.working.ir_version)
 
     @cached_property
     def _verdict(self) -> Verdict:
@@ -309,6 +321,18 @@ class _Comparison:
             values={str(v.name): None for node in before for v in node.outputs if v.name and v.name not in kept},
             nodes={node_label(node): tuple(name for name, _ in added) for node in before},
         )
+
+
+def _before(region: Region, depth: int) -> frozenset[ir.Node]:
+    """The nodes up to so many steps before a region."""
+    found: set[ir.Node] = set(region.before)
+    edge = {value for node in (*region.before, *region.after) for value in node.inputs if value is not None}
+    for _ in range(depth):
+        producers = {producer for value in edge if (producer := value.producer()) is not None} - found
+        producers = {node for node in producers if is_pure(node)} - set(region.after)
+        found |= producers
+        edge = {value for node in producers for value in node.inputs if value is not None}
+    return frozenset(found - set(region.before))
 
 
 def _light(model: ir.Model) -> onnx.ModelProto:

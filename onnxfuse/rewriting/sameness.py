@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -14,9 +14,9 @@ from onnxfuse.analysis.ops import is_pure
 from onnxfuse.errors import ToolError
 
 __all__ = [
+    "Computations",
     "Contents",
     "attribute_key",
-    "computed_identically",
     "constant_of",
     "constants_of",
     "domain_of",
@@ -93,43 +93,58 @@ def same_tensor(x: ir.TensorProtocol, y: ir.TensorProtocol) -> bool:
     return not has_data(x) or _contents(x) == _contents(y)
 
 
-def computed_identically(
-    before: Sequence[ir.Node],
-    after: Sequence[ir.Node],
-    pairs: Iterable[tuple[ir.Value, ir.Value]],
-    ir_version: int,
-) -> bool:
-    """Says whether two groups of nodes compute each pair of values by the same operators of the same values.
+class Computations:
+    """What computes each value of a model: equal for values that the same operators compute of the same.
 
     Identity nodes do not count, nor that something is computed twice, nor where constants are kept.
-
-    Args:
-        before: Nodes, each after what it reads.
-        after: Likewise.
-        pairs: A value of the one and a value of the other.
-        ir_version: The model's.
     """
-    known: dict[ir.Value, Hashable] = {}
 
-    def of(value: ir.Value | None) -> Hashable:
-        if value is None:
-            return None
-        if value not in known:
-            tensor = stored_tensor(value, ir_version)
-            known[value] = _contents(tensor) if tensor is not None and has_data(tensor) else value
-        return known[value]
+    def __init__(self, graphs: Iterable[ir.Graph], ir_version: int) -> None:
+        """Looks at every node.
 
-    numbers: dict[Hashable, int] = {}
-    for node in (*before, *after):
-        if node.op_type == "Identity" and domain_of(node.domain) == "":
-            known[node.outputs[0]] = of(node.inputs[0])
-            continue
+        Args:
+            graphs: All graphs of the model, each before those in its nodes.
+            ir_version: The model's.
+        """
+        self._ir_version = ir_version
+        self._known: dict[ir.Value, Hashable] = {}
+        self._numbers: dict[Hashable, int] = {}
+        for graph in graphs:
+            for node in graph:
+                self._add(node)
+
+    def same(self, after: Iterable[ir.Node], pairs: Iterable[tuple[ir.Value, ir.Value]]) -> bool:
+        """Says whether each pair of values is computed alike.
+
+        Args:
+            after: Nodes that are not in the model, each after what it reads.
+            pairs: A value of the model, and one that is another, or that a node of `after` computes.
+        """
+        for node in after:
+            self._add(node)
+        return all(self._of(old) == self._of(new) for old, new in pairs)
+
+    def _add(self, node: ir.Node) -> None:
+        if node.op_type == "Identity" and domain_of(node.domain) == "" and node.inputs[0] is not None:
+            self._known[node.outputs[0]] = self._of(node.inputs[0])
+            return
+        if is_constant(node):
+            return
         # What is drawn is another thing each time, and what is in a body is not looked at.
         same = is_pure(node) and not any(a.type in _GRAPHS for a in node.attributes.values())
-        key = (node_key(node, []), *map(of, node.inputs)) if same else node
+        key = (node_key(node, []), *map(self._of, node.inputs)) if same else node
         for index, value in enumerate(node.outputs):
-            known[value] = numbers.setdefault((key, index), len(numbers))
-    return all(of(old) == of(new) for old, new in pairs)
+            self._known[value] = self._numbers.setdefault((key, index), len(self._numbers))
+
+    def _of(self, value: ir.Value | None) -> Hashable:
+        if value is None:
+            return None
+        if value not in self._known:
+            tensor = stored_tensor(value, self._ir_version)
+            # A weight is itself: the alignment has found those that hold the same.
+            small = tensor is not None and tensor.nbytes <= _SMALL and has_data(tensor)
+            self._known[value] = _contents(tensor) if tensor is not None and small else value
+        return self._known[value]
 
 
 _GRAPHS: Final = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})

@@ -39,6 +39,7 @@ class Region:
         numerics: The numerics class of the rewrite: `exact`, `rounding` or `approximate`.
         refolds: Whether shape arithmetic that leads to the region's constants runs along, so that its folding is
             checked; else they enter as what they hold.
+        context: Nodes before the region that run along for both sides, so that what comes in is what can come in.
     """
 
     before: tuple[ir.Node, ...]
@@ -50,6 +51,7 @@ class Region:
     contents: Callable[[ir.Value | None], np.ndarray | None]
     numerics: str = "exact"
     refolds: bool = True
+    context: frozenset[ir.Node] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ def build(region: Region) -> Built | str:
         if folded and producer is not None and _has_body(producer):
             return f"what leads to the constants of the region has a body ({producer.op_type}), which may read more"
         free = producer is None or _has_body(producer)  # a body may read more than the inputs of its node
-        if tensor is None and producer is not None and not free and (folded or contents is not None):
+        along = folded or contents is not None or producer in region.context
+        if tensor is None and producer is not None and not free and along:
             # Shape arithmetic that was folded: it runs, so that the folding is checked along with the rewrite, from
             # the tensor on whose shape it depends.
-            further = producer.op_type not in ("Shape", "Size")
+            further = producer not in region.context and producer.op_type not in ("Shape", "Size")
             missing = [(v, further) for v in producer.inputs if v is not None and v not in names]
             if missing:
                 stack += [(value, folded), *missing]

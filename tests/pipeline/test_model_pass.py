@@ -143,19 +143,36 @@ def test_what_is_wrong_is_rolled_back_whole() -> None:
     assert result.SerializeToString() == model.SerializeToString()
 
 
-def test_what_one_region_cannot_tell_the_whole_model_does() -> None:
-    # Behind a Softmax a Relu does nothing: but for itself it does.
+@pytest.mark.parametrize("between", [0, 5])
+def test_what_a_region_cannot_tell_for_itself_what_is_before_it_does(between: int) -> None:
+    # Behind a Softmax a Relu does nothing: but for itself it does. Where the Softmax is far, the whole model tells.
+    steps = "".join(f"a{index + 1} = Sqrt(a{index})\n" for index in range(between))
+    model = parsed(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2, 4] x) => (float[2, 4] y) {{
+            a0 = Softmax(x)
+            {steps.replace("Sqrt", "Identity")}
+            b = Relu(a{between})
+            y = Neg(b)
+        }}
+    """)
+    result, report = onnxfuse.apply(model, Edited(lambda proto: drop(proto, f"n{between + 1}")))
+    assert "Relu" not in [node.op_type for node in result.graph.node]
+    assert ("the whole model is equivalent" in report.applied[0].evidence) == bool(between)
+
+
+def test_one_of_two_equal_computations_is_enough() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.graph.node[2].input[0] = "s"
+        del proto.graph.node[1]
+
     model = parsed("""
         <ir_version: 8, opset_import: ["": 17]>
-        g (float[2, 4] x) => (float[2, 4] y) {
-            a = Softmax(x)
-            b = Relu(a)
-            y = Neg(b)
-        }
+        g (float[A, B] x) => (int64[2] y) { s = Shape(x) t = Shape(x) u = Neg(t) y = Add(s, u) }
     """)
-    result, report = onnxfuse.apply(model, Edited(lambda proto: drop(proto, "n1")))
-    assert [node.op_type for node in result.graph.node] == ["Softmax", "Neg"]
-    assert "the whole model is equivalent" in report.applied[0].evidence
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert [node.op_type for node in result.graph.node] == ["Shape", "Neg", "Add"]
+    assert [outcome.grade for outcome in report.applied] == ["exact-for-all-shapes"]
 
 
 def test_a_folded_constant_takes_the_place_of_what_computed_it() -> None:
