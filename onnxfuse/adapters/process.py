@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import os
 import signal
 import subprocess
@@ -12,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from onnxfuse.adapters.foreign import one_line
 from onnxfuse.errors import ModelError, ToolError
 from onnxfuse.model_io import load, save
+from onnxfuse.model_io.payload import NUMPY_DTYPES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -125,23 +129,38 @@ def _detach(model: ir.Model) -> None:
     import onnx_ir as ir
 
     functions = [function.graph for function in model.functions.values()]
+    files: dict[str, mmap.mmap] = {}
     graphs = [*model.graphs(), *functions, *(graph for function in functions for graph in function.subgraphs())]
     for graph in graphs:
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = _mapped(value.const_value)
+                value.const_value = _mapped(value.const_value, files)
         for node in graph:
             for name, attribute in node.attributes.items():
                 if attribute.type is ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value), attribute.doc_string)
+                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value, files), attribute.doc_string)
 
 
-def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
-    """Returns a tensor of which the mapping stays when the file is gone."""
+def _mapped(tensor: ir.ExternalTensor, files: dict[str, mmap.mmap]) -> ir.TensorProtocol:
+    """Returns a tensor whose data stays, mapped, when the file is gone.
+
+    Args:
+        tensor: The tensor.
+        files: The files that are mapped; onnx_ir maps the whole file again for each tensor in it.
+    """
     import onnx_ir as ir
 
+    dtype = NUMPY_DTYPES.get(int(tensor.dtype))
+    if dtype is None or not tensor.size:
+        array = np.array(tensor.numpy())
+    else:
+        if tensor.path not in files:
+            with Path(tensor.path).open("rb") as file:
+                files[tensor.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        array = np.frombuffer(files[tensor.path], dtype, count=tensor.size, offset=tensor.offset or 0)
+        array = array.reshape(tensor.shape.numpy())
     return ir.Tensor(
-        tensor.numpy(),
+        array,
         dtype=tensor.dtype,
         shape=tensor.shape,
         name=tensor.name,

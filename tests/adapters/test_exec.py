@@ -136,6 +136,14 @@ def test_external_data_beside_what_it_writes(folder: Path) -> None:
         assert np.array_equal(arrays[tensor.name], to_array(tensor))
 
 
+def test_a_data_file_is_mapped_once(folder: Path) -> None:
+    given = onnxfuse.load(weighted())
+    made = ExecPass(tool(folder, "with_external_data")).change(given, onnxfuse.Facts(given))
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if "/out/weights" in line]
+    assert len(lines) == 1
+    assert len(made.graph.initializers) == 2
+
+
 def test_external_data_of_what_it_reads(folder: Path) -> None:
     (folder / "given").mkdir()
     path = folder / "given" / "model.onnx"
