@@ -63,7 +63,8 @@ class Row:
         alone: The verdict on what the tool made by itself.
         why: What is to be said of it.
         verified: The verdict on what onnxfuse made with the tool as a pass.
-        outcome: What onnxfuse did with the tool's result: `applied`, `rejected`, `declined` or `unchanged`.
+        outcome: What onnxfuse did with the tool's result: `applied`, `rejected`, `declined`, `unchanged`, or `stopped`
+            where only the check of the whole model said no, and nothing came out.
         reason: Why it was rejected.
         ideal_alone: Whether the tool reached the ideal by itself; None where the case has none.
         ideal_verified: Whether it was reached with the tool as a pass.
@@ -83,7 +84,11 @@ class Row:
     @property
     def good(self) -> bool:
         """Whether nothing wrong is in the output, and nothing that was right is lost."""
-        return self.verified == Outcome.EQUIVALENT and not (self.ideal_alone and not self.ideal_verified)
+        return (
+            self.verified == Outcome.EQUIVALENT
+            and self.outcome != "stopped"
+            and not (self.ideal_alone and not self.ideal_verified)
+        )
 
 
 def tool(name: str) -> ModelPass:
@@ -103,7 +108,11 @@ def tool(name: str) -> ModelPass:
 def row_of(case: Case, inner: ModelPass, runner: Runner) -> Row:
     """Runs a tool on a case, by itself and as a pass."""
     kept = Kept(inner)
-    result, report = onnxfuse.apply(case.data, kept)
+    stopped = ""
+    try:
+        result, report = onnxfuse.apply(case.data, kept)
+    except onnxfuse.VerificationError as error:  # the whole model differs though each region was equivalent
+        result, report, stopped = case.data, error.report, str(error)
 
     def alone(_: bytes) -> bytes:
         if not kept.made:
@@ -120,8 +129,8 @@ def row_of(case: Case, inner: ModelPass, runner: Runner) -> Row:
         alone=str(by_itself.verdict.outcome),
         why=str(by_itself.verdict),
         verified=str(verified.verdict.outcome),
-        outcome=did[0] if did else "unchanged",
-        reason=report.rejected[0].reason if report.rejected else "",
+        outcome="stopped" if stopped else did[0] if did else "unchanged",
+        reason=stopped or (report.rejected[0].reason if report.rejected else ""),
         ideal_alone=by_itself.ideal_reached,
         ideal_verified=verified.ideal_reached,
     )
