@@ -13,12 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from onnxfuse.adapters.foreign import one_line
 from onnxfuse.errors import ModelError, ToolError
 from onnxfuse.model_io import load, save
-from onnxfuse.model_io.payload import NUMPY_DTYPES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -148,7 +145,10 @@ def _mapped(tensor: ir.ExternalTensor, files: dict[str, mmap.mmap]) -> ir.Tensor
         tensor: The tensor.
         files: The files that are mapped; onnx_ir maps the whole file again for each tensor in it.
     """
+    import numpy as np
     import onnx_ir as ir
+
+    from onnxfuse.model_io.payload import NUMPY_DTYPES
 
     dtype = NUMPY_DTYPES.get(int(tensor.dtype))
     if dtype is None or not tensor.size:
