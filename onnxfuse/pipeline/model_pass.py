@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import onnx
 import onnx_ir as ir
 
-from onnxfuse.analysis.ops import is_pure
 from onnxfuse.errors import PassError, ToolError
 from onnxfuse.model_io import Opened, copy_of
 from onnxfuse.model_io.emit import emit
@@ -30,7 +29,7 @@ from onnxfuse.rewriting.sameness import Computations, resolve_stripped
 from onnxfuse.rewriting.transplant import Replacement, Transplant
 from onnxfuse.verification.evidence import GRADE_ALL, GRADE_TESTED, NOT_RUN, REJECTED, Evidence
 from onnxfuse.verification.interface import compare_interface
-from onnxfuse.verification.region_model import Region
+from onnxfuse.verification.region_model import Region, draws_numbers, with_context
 from onnxfuse.verification.verdict import Status, Verdict
 from onnxfuse.verification.versions import VersionVerifier, version_matters
 
@@ -202,6 +201,9 @@ class _Comparison:
         if not self.alignment.opsets and self._computations.same(after, replacement.outputs):
             return Evidence(GRADE_ALL, "the same operators compute the same of the same", 0.0)
         region = self._region(before, after, replacement.outputs)
+        if draws_numbers(region):
+            # Whether two of them draw the same is a matter of the whole model.
+            return Evidence(REJECTED, "not verified: the region draws random numbers")
         if len(region.before) + len(region.after) > LARGEST:
             return Evidence(REJECTED, f"not verified: the region has {len(region.before)} nodes")
         first = evidence = self._check(region)
@@ -209,7 +211,7 @@ class _Comparison:
             if evidence.grade != REJECTED:
                 return evidence
             # What comes in may be one of the other, or never negative: what computes it runs along.
-            evidence = self._check(replace(region, context=_before(region, depth)))
+            evidence = self._check(with_context(region, depth))
         return first if evidence.grade == REJECTED else evidence
 
     def _check(self, region: Region) -> Evidence:
@@ -254,7 +256,7 @@ class _Comparison:
 
     @cached_property
     def _computations(self) -> Computations:
-        return Computations(self.facts.scopes, self.working.ir_version)
+        return Computations(self.working, self.facts.scopes)
 
     @cached_property
     def _verdict(self) -> Verdict:
@@ -321,18 +323,6 @@ class _Comparison:
             values={str(v.name): None for node in before for v in node.outputs if v.name and v.name not in kept},
             nodes={node_label(node): tuple(name for name, _ in added) for node in before},
         )
-
-
-def _before(region: Region, depth: int) -> frozenset[ir.Node]:
-    """The nodes up to so many steps before a region."""
-    found: set[ir.Node] = set(region.before)
-    edge = {value for node in (*region.before, *region.after) for value in node.inputs if value is not None}
-    for _ in range(depth):
-        producers = {producer for value in edge if (producer := value.producer()) is not None} - found
-        producers = {node for node in producers if is_pure(node)} - set(region.after)
-        found |= producers
-        edge = {value for node in producers for value in node.inputs if value is not None}
-    return frozenset(found - set(region.before))
 
 
 def _light(model: ir.Model) -> onnx.ModelProto:

@@ -99,14 +99,15 @@ class Computations:
     Identity nodes do not count, nor that something is computed twice, nor where constants are kept.
     """
 
-    def __init__(self, graphs: Iterable[ir.Graph], ir_version: int) -> None:
+    def __init__(self, model: ir.Model, graphs: Iterable[ir.Graph]) -> None:
         """Looks at every node.
 
         Args:
-            graphs: All graphs of the model, each before those in its nodes.
-            ir_version: The model's.
+            model: The model.
+            graphs: All its graphs, each before those in its nodes.
         """
-        self._ir_version = ir_version
+        self._ir_version = model.ir_version
+        self._functions = frozenset(model.functions)
         self._known: dict[ir.Value, Hashable] = {}
         self._numbers: dict[Hashable, int] = {}
         for graph in graphs:
@@ -130,8 +131,9 @@ class Computations:
             return
         if is_constant(node):
             return
-        # What is drawn is another thing each time, and what is in a body is not looked at.
-        same = is_pure(node) and not any(a.type in _GRAPHS for a in node.attributes.values())
+        # What is drawn is another thing each time, and what is in a body or a function is not looked at.
+        called = node.op_identifier() in self._functions or any(a.type in _GRAPHS for a in node.attributes.values())
+        same = is_pure(node) and not called
         key = (node_key(node, []), *map(self._of, node.inputs)) if same else node
         for index, value in enumerate(node.outputs):
             self._known[value] = self._numbers.setdefault((key, index), len(self._numbers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,10 +13,11 @@ import onnx
 import onnx_ir as ir
 
 from onnxfuse.analysis.constants import has_data, stored_tensor
+from onnxfuse.analysis.ops import is_pure
 from onnxfuse.analysis.shapes import Dim, Shapes
 from onnxfuse.verification.element_types import bytes_of
 
-__all__ = ["Built", "Region", "build", "signature"]
+__all__ = ["Built", "Region", "build", "draws_numbers", "signature", "with_context"]
 
 # A tensor of more elements is a weight: it enters the session as an input, since embedding it costs 100 times more.
 EMBEDDED: Final = 1024
@@ -71,6 +72,24 @@ class Built:
     weights: Mapping[str, np.ndarray]
     pairs: tuple[tuple[str, str], ...]
     reads_shapes: bool
+
+
+def with_context(region: Region, depth: int) -> Region:
+    """Returns the region with up to so many steps of what is before it running along."""
+    inside = {*region.before, *region.after}
+    found: set[ir.Node] = set()
+    edge = {value for node in inside for value in node.inputs if value is not None}
+    for _ in range(depth):
+        producers = {producer for value in edge if (producer := value.producer()) is not None}
+        producers = {node for node in producers - found - inside if is_pure(node) and not _has_body(node)}
+        found |= producers
+        edge = {value for node in producers for value in node.inputs if value is not None}
+    return replace(region, context=frozenset(found))
+
+
+def draws_numbers(region: Region) -> bool:
+    """Says whether an operator of the region draws random numbers."""
+    return any(node.domain in ("", "ai.onnx") and not is_pure(node) for node in (*region.before, *region.after))
 
 
 def build(region: Region) -> Built | str:
