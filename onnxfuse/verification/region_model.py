@@ -119,14 +119,16 @@ def build(region: Region) -> Built | str:
             _add_constant(model, names[value], tensor, weights)
             continue
         contents = region.contents(value) if tensor is None else None
-        if contents is not None and not region.refolds:
+        producer = value.producer()
+        # It follows from what the region itself computes, so it cannot run before it: what it holds is known, or free.
+        follows = producer is not None and any(v in inside for v in producer.inputs)
+        if contents is not None and (follows or not region.refolds):
             names[value] = f"c{len(names)}"
             _add_constant(model, names[value], ir.tensor(contents), weights)
             continue
-        producer = value.producer()
         if folded and producer is not None and _has_body(producer):
             return f"what leads to the constants of the region has a body ({producer.op_type}), which may read more"
-        free = producer is None or _has_body(producer)  # a body may read more than the inputs of its node
+        free = producer is None or follows or _has_body(producer)  # a body may read more than the inputs of its node
         along = folded or contents is not None or producer in region.context
         if tensor is None and producer is not None and not free and along:
             # Shape arithmetic that was folded: it runs, so that the folding is checked along with the rewrite, from
@@ -196,6 +198,8 @@ def signature(built: Built, border: Sequence[tuple[str, ir.DataType | None, tupl
     A symbol is written by its place of first use, so that the same region under another name counts as the same.
     """
     digest = hashlib.blake2b(built.model.SerializeToString(deterministic=True))
+    # An output that is an input is none of the model's: only the pairs tell what it is to equal.
+    digest.update(repr((built.pairs, built.reads_shapes)).encode())
     symbols: dict[Dim, int] = {}
     for name, dtype, shape in border:
         dims = None
