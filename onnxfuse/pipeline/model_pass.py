@@ -25,7 +25,8 @@ from onnxfuse.pipeline.evaluable import evaluable_of
 from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place, Rejected
 from onnxfuse.rewriting.alignment import Alignment, IncomparableError, align
 from onnxfuse.rewriting.match import Decline, Facts, node_label
-from onnxfuse.rewriting.sameness import Computations, resolve_stripped
+from onnxfuse.rewriting.sameness import Computations
+from onnxfuse.rewriting.stripped import resolve_stripped
 from onnxfuse.rewriting.transplant import Replacement, Transplant
 from onnxfuse.verification.evidence import GRADE_ALL, GRADE_TESTED, NOT_RUN, REJECTED, Evidence
 from onnxfuse.verification.interface import compare_interface

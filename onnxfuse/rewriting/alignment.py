@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap, defaultdict
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
 import onnx_ir as ir
 
-from onnxfuse.model_io.origin import subgraphs
+from onnxfuse.model_io.origin import is_opaque, node_origin, subgraphs
 from onnxfuse.rewriting.naming import can_rename
 from onnxfuse.rewriting.sameness import (
+    Alike,
     Contents,
     attribute_key,
     constant_of,
@@ -115,7 +116,7 @@ class _Scope:
     values: Mapping[str, ir.Value]
     constants: ChainMap[str, ir.Value]
     contents: Contents
-    index: Mapping[Hashable, list[ir.Node]]
+    index: Mapping[Hashable, Alike]
     dangling: Mapping[str, ir.Value]
 
 
@@ -202,6 +203,8 @@ class _Aligner:
                         raise IncomparableError(f"a node reads {read.name}, which nothing computes")
                     self._pair(read, scope.dangling[str(read.name)])
             if not self._node(scope, node):
+                if is_opaque(node) and all(node_origin(other) is not node_origin(node) for other in old):
+                    raise IncomparableError(f"node {node.name!r} is new and carries what onnx_ir cannot hold")
                 for result in node.outputs:
                     self._claim(scope, result)
 
@@ -214,11 +217,11 @@ class _Aligner:
         if any(value not in values for body in bodies for value in captured(body)):
             return False
         inputs = [None if value is None else scope.contents.first(values[value]) for value in node.inputs]
-        for old in _best_first(node, scope.index.get(node_key(node, inputs), ())):
+        alike = scope.index.get(node_key(node, inputs))
+        for old in alike.best_first(node, self.taken) if alike is not None else ():
             old_bodies = list(subgraphs(old))
             if (
-                old in self.taken
-                or not _same_outputs(old, node, by_name=scope.graph is self.before.graph)
+                not _same_outputs(old, node, by_name=scope.graph is self.before.graph)
                 or not self.whole.isdisjoint(old_bodies)
                 or not all(map(_same_border, old_bodies, bodies))
             ):
@@ -292,11 +295,12 @@ def _scope(graph: ir.Graph, outer: _Scope | None) -> _Scope:
     values.update((str(value.name), value) for node in graph for value in node.outputs if value.name)
     own = {name: value for name, value in values.items() if constant_of(value) is not None}
     contents = Contents(own.values(), None if outer is None else outer.contents)
-    index: dict[Hashable, list[ir.Node]] = defaultdict(list)
+    alike: dict[Hashable, list[ir.Node]] = defaultdict(list)
     for node in graph:
         if not is_constant(node):
             inputs = [None if value is None else contents.first(value) for value in node.inputs]
-            index[node_key(node, inputs)].append(node)
+            alike[node_key(node, inputs)].append(node)
+    index = {key: Alike(nodes) for key, nodes in alike.items()}
     dangling = {} if outer is None else dict(outer.dangling)
     dangling.update((str(v.name), v) for node in graph for v in node.inputs if v is not None and is_dangling(v))
     constants = ChainMap(own) if outer is None else ChainMap(own, *outer.constants.maps)
@@ -397,16 +401,10 @@ def _read(graph: ir.Graph) -> Iterator[ir.Value]:
             yield from _read(body)
 
 
-def _best_first(node: ir.Node, candidates: Iterable[ir.Node]) -> list[ir.Node]:
-    def unlike(old: ir.Node) -> tuple[bool, bool]:
-        return old.outputs[0].name != node.outputs[0].name, old.name != node.name
-
-    found = list(candidates)
-    return found if len(found) < 2 else sorted(found, key=unlike)
-
-
 def _same_outputs(old: ir.Node, new: ir.Node, *, by_name: bool) -> bool:
     """Says whether the old node gives all that the new one does, and what of it is an output of the graph still is."""
+    if is_opaque(old) and old.outputs[0].name != new.outputs[0].name:
+        return False  # what tells it from others like it is not to be seen
     for index, value in enumerate(new.outputs):
         if value.name and (index >= len(old.outputs) or not old.outputs[index].name):
             return False

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxfuse.analysis.arrays import chunks_of
 from onnxfuse.analysis.constants import has_data, stored_tensor
 from onnxfuse.analysis.ops import is_pure
-from onnxfuse.errors import ToolError
+from onnxfuse.model_io.origin import is_opaque
 
 __all__ = [
+    "Alike",
     "Computations",
     "Contents",
     "attribute_key",
@@ -23,7 +26,6 @@ __all__ = [
     "is_constant",
     "is_dangling",
     "node_key",
-    "resolve_stripped",
     "same_tensor",
 ]
 
@@ -38,7 +40,10 @@ class Contents:
         self._outer = outer
         self._first: dict[Hashable, ir.Value] = {}
         self._of: dict[ir.Value, ir.Value] = {}
+        # Large ones by their form; what they hold is read when one of that form is looked for.
         self._large: dict[Hashable, list[tuple[ir.Value, ir.TensorProtocol]]] = defaultdict(list)
+        self._forms: set[Hashable] = set()
+        self.digests: _Digests = _Digests() if outer is None else outer.digests
         for value in values:
             tensor = constant_of(value)
             if tensor is None or value.is_graph_input() or not has_data(tensor):
@@ -61,13 +66,29 @@ class Contents:
         """A constant that holds the same as `tensor`."""
         if not has_data(tensor):
             return None
-        found = None
-        if tensor.nbytes <= _SMALL:
-            found = self._first.get(_contents(tensor))
-        else:
-            large = self._large.get(_kind(tensor), ())
-            found = next((value for value, own in large if same_tensor(own, tensor)), None)
+        found = self._first.get(_contents(tensor)) if tensor.nbytes <= _SMALL else self._find_large(tensor)
         return found if found is not None or self._outer is None else self._outer.find(tensor)
+
+    def _find_large(self, tensor: ir.TensorProtocol) -> ir.Value | None:
+        kind = _kind(tensor)
+        for value, own in self._large.pop(kind, ()):
+            self._forms.add(kind)
+            self._first.setdefault(self.digests.of(own), value)
+        return self._first.get(self.digests.of(tensor)) if kind in self._forms else None
+
+
+class _Digests:
+    """What large tensors hold, each read once."""
+
+    def __init__(self) -> None:
+        # With the tensor, so that no other one gets its identity.
+        self._known: dict[int, tuple[ir.TensorProtocol, Hashable]] = {}
+
+    def of(self, tensor: ir.TensorProtocol) -> Hashable:
+        found = self._known.get(id(tensor))
+        if found is None:
+            found = self._known[id(tensor)] = tensor, _contents(tensor)
+        return found[1]
 
 
 def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
@@ -90,7 +111,47 @@ def same_tensor(x: ir.TensorProtocol, y: ir.TensorProtocol) -> bool:
         return True
     if _kind(x) != _kind(y) or has_data(x) != has_data(y):
         return False
-    return not has_data(x) or _contents(x) == _contents(y)
+    if not has_data(x):
+        return True
+    if x.dtype == ir.DataType.STRING:
+        return _contents(x) == _contents(y)
+    return all(map(np.array_equal, _chunks(x), _chunks(y)))
+
+
+class Alike:
+    """Nodes of one graph that are the same but for their names."""
+
+    def __init__(self, nodes: Sequence[ir.Node]) -> None:
+        self._nodes = nodes
+        self._named: dict[tuple[object, object], list[ir.Node]] = {}
+
+    def best_first(self, node: ir.Node, taken: Container[ir.Node]) -> Iterator[ir.Node]:
+        """Yields those that are left: the ones of this output first, then those of this name, then as they stand.
+
+        Some come twice. Of many, each is passed over once when it is taken, not each time.
+
+        Args:
+            node: What stands for one of them.
+            taken: Those that something else stands for: none of them is given back.
+        """
+        if len(self._nodes) < 2:
+            yield from (old for old in self._nodes if old not in taken)
+            return
+        if not self._named:
+            for old in reversed(self._nodes):
+                for names in _names(old):
+                    self._named.setdefault(names, []).append(old)
+        for names in _names(node):
+            found = self._named.get(names, [])
+            while found and found[-1] in taken:
+                found.pop()
+            yield from (old for old in reversed(found) if old not in taken)
+
+
+def _names(node: ir.Node) -> Iterator[tuple[object, object]]:
+    """What a node is looked for by, the best first: its output and its name, either of them, neither."""
+    output = node.outputs[0].name if node.outputs else None
+    yield from ((output, node.name), (output, ...), (..., node.name), (..., ...))
 
 
 class Computations:
@@ -131,9 +192,9 @@ class Computations:
             return
         if is_constant(node):
             return
-        # What is drawn is another thing each time, and what is in a body or a function is not looked at.
+        # What is drawn is another thing each time, and what is in a body or a function, or not in onnx_ir, is not seen.
         called = node.op_identifier() in self._functions or any(a.type in _GRAPHS for a in node.attributes.values())
-        same = is_pure(node) and not called
+        same = is_pure(node) and not called and not is_opaque(node)
         key = (node_key(node, []), *map(self._of, node.inputs)) if same else node
         for index, value in enumerate(node.outputs):
             self._known[value] = self._numbers.setdefault((key, index), len(self._numbers))
@@ -152,39 +213,27 @@ class Computations:
 _GRAPHS: Final = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 
 
-def resolve_stripped(new: ir.Model, old: ir.Model) -> None:
-    """Gives initializers of `new` that came without their data the tensors of these names of `old`.
-
-    Raises:
-        ToolError: There is none of that name, type and shape.
-    """
-    known: dict[str, ir.TensorProtocol] | None = None
-    for graph in new.graphs():
-        for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if tensor is None or has_data(tensor):
-                continue
-            if known is None:
-                known = {
-                    str(v.name): own
-                    for g in old.graphs()
-                    for v in constants_of(g)
-                    if (own := constant_of(v)) is not None
-                }
-            own = known.get(name)
-            if own is None or _kind(own) != _kind(tensor):
-                raise ToolError(f"initializer {name} came back without its data, and is none that the model had")
-            value.const_value = own
-
-
 def _kind(tensor: ir.TensorProtocol) -> Hashable:
     return tensor.dtype, tuple(tensor.shape)
 
 
 def _contents(tensor: ir.TensorProtocol) -> Hashable:
+    """What tells a tensor from others; of a large one no more than a digest."""
     if tensor.dtype == ir.DataType.STRING:
         return _kind(tensor), tuple(tensor.numpy().ravel().tolist())
-    return _kind(tensor), tensor.tobytes()
+    if tensor.nbytes <= _SMALL:
+        return _kind(tensor), tensor.tobytes()
+    digest = hashlib.blake2b(digest_size=32)
+    for chunk in _chunks(tensor):
+        digest.update(chunk.data)
+    return _kind(tensor), digest.digest()
+
+
+def _chunks(tensor: ir.TensorProtocol) -> Iterator[np.ndarray]:
+    chunks = chunks_of(tensor.numpy())
+    bits = tensor.dtype.bitwidth
+    # An element of fewer bits than a byte has one to itself: what the others are says nothing.
+    return chunks if bits >= 8 else (chunk & ((1 << bits) - 1) for chunk in chunks)
 
 
 def domain_of(name: str) -> str:
@@ -203,7 +252,7 @@ def is_dangling(value: ir.Value) -> bool:
 
 
 def node_key(node: ir.Node, inputs: list[ir.Value | None]) -> Hashable:
-    """What makes two nodes the same: all but names, documentation, and what is in the bodies."""
+    """What makes two nodes the same: all but names, documentation, what is in the bodies, and what onnx_ir lost."""
     while inputs and inputs[-1] is None:
         inputs.pop()
     attributes = frozenset(attribute_key(attribute) for attribute in node.attributes.values())

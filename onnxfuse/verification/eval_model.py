@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxfuse.verification.element_types import bytes_of
+from onnxfuse.analysis.arrays import chunks_of
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["EvalModel", "Place", "custom_domains", "identical", "invalid", "is_own_fault", "place_of", "without_data"]
-
-# A comparison takes a byte for each that it compares: so many at once.
-_CHUNK: Final = 1 << 20
 
 Place = tuple[int, tuple[int, ...]]
 """Where an array's elements lie: the address of the first one, and the bytes from one to the next along each axis."""
@@ -98,5 +95,4 @@ def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
         return True
     if a.dtype.hasobject:
         return bool(np.array_equal(a, b))
-    x, y = (np.asarray(bytes_of(array)) for array in (a, b))
-    return all(np.array_equal(x[at : at + _CHUNK], y[at : at + _CHUNK]) for at in range(0, x.size, _CHUNK))
+    return all(map(np.array_equal, chunks_of(a), chunks_of(b)))
