@@ -33,6 +33,8 @@ SIZES: Final = ((2, 3, 5, 4, 7), (1, 1, 1, 1, 1), (5, 2, 3, 7, 4), (3, 3, 3, 3, 
 LARGE: Final = 1 << 20
 """Elements of a region's inputs: of more, one draw holds every pair of special values several times."""
 DRAWS_OF_LARGE: Final = 2
+MOST: Final = 1 << 26
+"""Elements of a region's inputs that memory and time allow."""
 RULE_S: Final = 20.0
 """Seconds for the rounding rule on one region; more is not worth it, since a rewrite may be declined."""
 
@@ -52,10 +54,14 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
     tried, why = 0, ""
     found: list[Evidence] = []
     for guess in UNKNOWN_RANKS if None in known.values() else (0,):
+        affordable, left_out = _affordable(*_bindings(region, known, guess))
+        if left_out:
+            where = ", ".join(f"{name} {list(shape)}" for name, shape in left_out[0].items())
+            return Evidence(REJECTED, f"not verified: its integers come to bear at sizes too large to run on: {where}")
         sides = make(guess)
         comparison = _Comparison(region.numerics, built, sides)
-        for place, binding in enumerate(_affordable(_bindings(region, known, guess))):
-            evidence = comparison.at(binding, first=place == 0)
+        for place, binding in enumerate(affordable):
+            evidence = comparison.at(binding, place)
             if evidence is not None:
                 return evidence
         evidence = comparison.judge()
@@ -73,30 +79,36 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
 
 def _bindings(
     region: Region, known: Mapping[str, tuple[Dim, ...] | None], guess: int
-) -> Iterator[dict[str, tuple[int, ...]]]:
+) -> tuple[list[dict[str, tuple[int, ...]]], list[dict[str, tuple[int, ...]]]]:
+    """Returns shapes for the inputs: some small ones, and those at which the integers in the region come to bear."""
     shapes = {name: known_shape(shape, guess) for name, shape in known.items()}
-    seen: list[dict[str, tuple[int, ...]]] = []
-    sizes: list[tuple[int, ...]] = list(SIZES)
+    near: list[dict[str, tuple[int, ...]]] = []
+    for row in SIZES:
+        binding = bound(shapes, row)
+        near += [binding] if binding not in near else []
+    far: list[dict[str, tuple[int, ...]]] = []
     for size in far_sizes((*region.before, *region.after), region.contents):
         # One symbol after the other: all of them at once may be more than memory holds.
-        sizes += [(*(2,) * place, size, *(2,) * 8) for place in range(symbol_count(shapes))]
-    for row in sizes:
-        binding = bound(shapes, row)
-        if binding not in seen:
-            seen.append(binding)
-            yield binding
+        for place in range(symbol_count(shapes)):
+            binding = bound(shapes, (*(2,) * place, size, *(2,) * 8))
+            far += [binding] if binding not in (*near, *far) else []
+    return near, far
 
 
 def _elements(binding: Mapping[str, tuple[int, ...]]) -> int:
     return sum(math.prod(shape) for shape in binding.values())
 
 
-def _affordable(bindings: Iterable[dict[str, tuple[int, ...]]]) -> list[dict[str, tuple[int, ...]]]:
-    """The bindings to try: of large inputs, the two smallest, so that time and memory do not follow the images' size."""
-    found = list(bindings)
-    if all(_elements(binding) <= LARGE for binding in found):
-        return found
-    return sorted(found, key=_elements)[:2]
+def _affordable(
+    near: list[dict[str, tuple[int, ...]]], far: list[dict[str, tuple[int, ...]]]
+) -> tuple[list[dict[str, tuple[int, ...]]], list[dict[str, tuple[int, ...]]]]:
+    """Returns the shapes to try, of large ones the smallest first, and which of `far` memory does not allow."""
+    found = [*near, *far]
+    if any(_elements(binding) > LARGE for binding in found):
+        found.sort(key=_elements)
+    # The smallest is tried in any case: there is none that asks for less.
+    tried = [binding for place, binding in enumerate(found) if place == 0 or _elements(binding) <= MOST]
+    return tried, [binding for binding in far if binding not in tried]
 
 
 @dataclass
@@ -121,9 +133,9 @@ class _Comparison:
         self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
         self._largest = 0.0
 
-    def at(self, binding: Mapping[str, tuple[int, ...]], *, first: bool) -> Evidence | None:
-        """Compares at one size of the dims; returns what cannot be right."""
-        for inputs in self._sets(binding, first=first):
+    def at(self, binding: Mapping[str, tuple[int, ...]], place: int) -> Evidence | None:
+        """Compares at one size of the dims, at which place among all; returns what cannot be right."""
+        for inputs in self._sets(binding, place):
             feeds = inputs.make()
             results = self.sides.run(feeds)
             if isinstance(results, str):
@@ -182,15 +194,17 @@ class _Comparison:
             raise EvaluationError(results or self.sides.why)
         return results
 
-    def _sets(self, binding: Mapping[str, tuple[int, ...]], *, first: bool) -> Iterator[InputSet]:
+    def _sets(self, binding: Mapping[str, tuple[int, ...]], place: int) -> Iterator[InputSet]:
         specs = self._specs(binding)
         sizes = Binding({})  # the dims are sizes already
         try:
-            counts: Mapping[Family, int] = planned_counts(specs, sizes, self._constants) if first else AT_BINDINGS
+            counts: Mapping[Family, int] = AT_BINDINGS if place else planned_counts(specs, sizes, self._constants)
         except InputError:
             return  # a type that nothing can be drawn for
         if _elements(binding) > LARGE:
-            counts = {family: min(count, DRAWS_OF_LARGE) for family, count in counts.items()}
+            # Time must not follow the images' size: the two smallest show what values do, the others what sizes do.
+            few = {family: min(count, DRAWS_OF_LARGE) for family, count in counts.items()}
+            counts = few if place < 2 else {"normal": 1}
         where = ", ".join(f"{name} {list(shape)}" for name, shape in binding.items())
         for family, count in counts.items():
             for index in range(count):

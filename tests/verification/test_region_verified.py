@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import onnx
 import onnx_ir as ir
+import pytest
 
 import onnxfuse
 from onnxfuse import Facts, ModelPass, Numerics
@@ -75,3 +76,21 @@ def test_a_shape_that_the_region_itself_gives_is_known_where_it_is_static() -> N
     before = read(f"g (float[2, 3] x) => (float[2, 3] y) {{ s = Sigmoid(x) v = Neg(s) {stays} }}")
     assert outcome(before, read(AROUND % ("1", stays))).applied
     assert outcome(before, read(AROUND % ("1.5", stays))).rejected
+
+
+IMAGES = """g (float[N, 3, 300, %d] x) => (float[M, 3, 300, %d] y) <int64[1] s = {0}, int64[1] e = {%d}, int64[1] a = {0}> {
+    %s
+}"""
+GATED = "h = HardSigmoid<alpha = 0.16666667, beta = 0.5>(%s) y = Mul(%s, h)"
+
+
+@pytest.mark.parametrize(("width", "end", "reason"), [(300, 4, "differs at"), (30000, 4, "too large to run on")])
+def test_an_end_that_comes_to_bear_beyond_the_sizes_of_large_images(width: int, end: int, reason: str) -> None:
+    before = read(IMAGES % (width, width, end, "t = Slice(x, s, e, a) y = HardSwish(t)"))
+    (wrong,) = outcome(before, read(IMAGES % (width, width, end, GATED % ("x", "x")))).rejected
+    assert reason in wrong.reason
+
+
+def test_large_images_are_affordable() -> None:
+    before = read(IMAGES % (300, 300, 4, "t = Slice(x, s, e, a) y = HardSwish(t)"))
+    assert outcome(before, read(IMAGES % (300, 300, 4, "t = Slice(x, s, e, a) " + GATED % ("t", "t")))).applied
