@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -20,6 +20,7 @@ from onnxfuse.verification.evidence import GRADE_TESTED, NOT_RUN, REJECTED, Evid
 from onnxfuse.verification.input_sets import AT_BINDINGS, InputSet
 from onnxfuse.verification.inputs import Binding, InputError, InputSpec, free_inputs
 from onnxfuse.verification.model_constants import constants_of
+from onnxfuse.verification.region_constants import changed_constant
 from onnxfuse.verification.region_model import Built, Region
 from onnxfuse.verification.region_moves import UNKNOWN_RANKS
 from onnxfuse.verification.region_sides import Sides, bound, known_shape, symbol_count
@@ -74,6 +75,8 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
         raise EvaluationError(why or "the region runs on no input that was tried")
     if region.numerics == "approximate":
         return Evidence(NOT_RUN, f"another function by intent: only shapes and types are equal, on {tried} draws")
+    if (changed := changed_constant(region, built)) is not None:
+        return Evidence(REJECTED, f"not verified: {changed}")
     return found[-1] if found else Evidence(GRADE_TESTED, f"bit-equal on {tried} draws", 0.0)
 
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from onnxfuse.analysis.shapes import Dim
 
-__all__ = ["MAX_BINDINGS", "Sweep", "far_sizes", "plan"]
+__all__ = ["MAX_BINDINGS", "MAX_NUMBERS", "Sweep", "far_sizes", "plan"]
 
 MAX_BINDINGS: Final = 4096
 # A bound at or beyond this is "to the end": it clamps, and says nothing about lengths.
