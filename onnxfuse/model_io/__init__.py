@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnxfuse.model_io.files import Saved
     from onnxfuse.model_io.source import Source
 
-__all__ = ["ModelLike", "Opened", "copy_of", "load", "open_model", "save"]
+__all__ = ["ModelLike", "Opened", "copy_of", "load", "load_emitted", "open_model", "save"]
 
 ModelLike = Any
 """A path, `bytes`, an `onnx.ModelProto`, an `onnx_ir.Model`, an `onnx_graphsurgeon.Graph` or a `torch.onnx.ONNXProgram`."""
@@ -157,16 +157,27 @@ def copy_of(model: ir.Model) -> ir.Model:
     except RuntimeError:
         # onnx_ir cannot clone a graph that reads a value it knows nothing of, as of a sparse initializer: written and
         # read again it stays what it is. Not for every model: this takes twice the time.
-        from onnxfuse.model_io.emit import emit, set_folders
+        from onnxfuse.model_io.emit import emit
 
-        emitted = emit(model)
-        copy = _attached(_checked(emitted.source()))
-        set_folders(copy, emitted.folders)
+        copy = load_emitted(emit(model))
     else:
         from onnxfuse.model_io.types import own_types
 
         own_types(copy)  # a clone shares them, and who sets an element type sets it in both
     return copy
+
+
+def load_emitted(emitted: Emitted) -> ir.Model:
+    """Reads a model that was about to be written.
+
+    Raises:
+        ModelError: It is no valid model.
+    """
+    from onnxfuse.model_io.emit import set_folders
+
+    model = _attached(_checked(emitted.source()))
+    set_folders(model, emitted.folders)
+    return model
 
 
 def load(model: ModelLike) -> ir.Model:

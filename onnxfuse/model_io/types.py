@@ -1,14 +1,17 @@
-"""The types of values, which onnx_ir lets several models share."""
+"""What several models share of values in onnx_ir: types, and tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxfuse.model_io.origin import subgraphs
 
-__all__ = ["own_types"]
+__all__ = ["own_types", "read_only"]
 
 
 def own_types(model: ir.Model) -> None:
@@ -25,3 +28,21 @@ def own_types(model: ir.Model) -> None:
                 value.type = ir.TensorType(value.type.dtype, denotation=value.type.denotation)
             elif value.type is not None:
                 value.type = deepcopy(value.type)
+
+
+@contextmanager
+def read_only(model: ir.Model) -> Iterator[None]:
+    """Keeps the tensors of `model`, which others have too, from being written into."""
+    arrays = []
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            array = tensor.raw if isinstance(tensor, ir.Tensor) else None
+            if isinstance(array, np.ndarray) and array.flags.writeable:
+                array.flags.writeable = False
+                arrays.append(array)
+    try:
+        yield
+    finally:
+        for array in arrays:
+            array.flags.writeable = True

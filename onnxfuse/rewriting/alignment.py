@@ -8,7 +8,6 @@ old one of its name: that is a guess, which the comparison of the regions has to
 
 from __future__ import annotations
 
-import itertools
 from collections import ChainMap, defaultdict
 from collections.abc import Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -131,20 +130,34 @@ class _Aligner:
         # By graph of the old model: values that have to be the same, though they are computed otherwise.
         self.owed: dict[ir.Graph, list[tuple[ir.Value, ir.Value]]] = {}
         self.order: dict[ir.Node, int] = {}
+        # What an output of the new graph has to be in the old one, whatever the names in a body.
+        self.expected: dict[ir.Value, ir.Value] = {}
+        # Functions that are called otherwise now: no call of one stands for a call of the other.
+        self.changed: set[ir.OperatorIdentifier] = set()
 
     def run(self) -> Alignment:
         before, after = self.before, self.after
         self._inputs(before.graph, after.graph)
-        self._graph(before.graph, after.graph, None)
+        for identity, function in after.functions.items():
+            old = before.functions.get(identity)
+            if old is None or not _same_signature(old, function):
+                self.out.new_functions.append(function)
+                self.changed.add(identity)
         outputs = {str(value.name): value for value in after.graph.outputs}
+        pairs = []
         for value in before.graph.outputs:
             if value.name not in outputs:
                 raise IncomparableError(f"output {value.name} is gone")
-            self._owe(before.graph, value, outputs.pop(str(value.name)))
+            pairs.append((value, outputs.pop(str(value.name))))
         if outputs:
             raise IncomparableError(f"output {next(iter(outputs))} is new")
+        for x, y in pairs:
+            if x.dtype is not None and y.dtype is not None and x.dtype != y.dtype:
+                raise IncomparableError(f"output {x.name} is of type {y.dtype.name}, it was {x.dtype.name}")
+        self._whole_graph(before.graph, after.graph, pairs)
         for identity, function in after.functions.items():
-            self._function(before.functions.get(identity), function)
+            if identity not in self.changed:
+                self._function(before.functions[identity], function)
         self._opsets(before, after)
         for graph in self.owed:
             self.out.changes += _Regions(self, graph).changes()
@@ -155,11 +168,17 @@ class _Aligner:
     def _inputs(self, before: ir.Graph, after: ir.Graph) -> None:
         old = {str(value.name): value for value in before.inputs}
         for value in after.inputs:
-            if value.is_initializer():
-                continue  # it is paired with an equal default, if at all
-            if value.name not in old:
-                raise IncomparableError(f"input {value.name} is new")
-            self._pair(value, old[str(value.name)])
+            found = old.get(str(value.name))
+            if not value.is_initializer():
+                if found is None:
+                    raise IncomparableError(f"input {value.name} is new")
+            elif found is None or self.after.ir_version < 4:
+                continue  # a constant, in all that this model is asked for
+            elif found.const_value is None or value.const_value is None:
+                raise IncomparableError(f"input {value.name} has a default, and had none")
+            elif not same_tensor(found.const_value, value.const_value):
+                raise IncomparableError(f"input {value.name} has another default")
+            self._pair(value, found)
 
     def _opsets(self, before: ir.Model, after: ir.Model) -> None:
         old = {domain_of(name): version for name, version in before.opset_imports.items()}
@@ -174,15 +193,20 @@ class _Aligner:
                 )
             self.out.opsets[domain] = (old[domain], version)
 
-    def _function(self, old: ir.Function | None, new: ir.Function) -> None:
-        if old is None or not _same_signature(old, new):
-            self.out.new_functions.append(new)
-            return
+    def _function(self, old: ir.Function, new: ir.Function) -> None:
         for x, y in zip(old.inputs, new.inputs, strict=True):
             self._pair(y, x)
-        self._graph(old.graph, new.graph, None)
-        for x, y in zip(old.outputs, new.outputs, strict=True):
-            self._owe(old.graph, x, y)
+        self._whole_graph(old.graph, new.graph, list(zip(old.outputs, new.outputs, strict=True)))
+
+    def _whole_graph(
+        self, old: ir.Graph, new: ir.Graph, outputs: list[tuple[ir.Value, ir.Value]], outer: _Scope | None = None
+    ) -> None:
+        """Pairs the nodes of two graphs whose outputs have to be the same."""
+        for x, y in outputs:
+            self.expected.setdefault(y, x)
+        self._graph(old, new, outer)
+        for x, y in outputs:
+            self._owe(old, x, y)
 
     # ------------------------------------------------------------------ one graph
 
@@ -211,6 +235,8 @@ class _Aligner:
     def _node(self, scope: _Scope, node: ir.Node) -> bool:
         """Finds the old node that `node` stands for."""
         values = self.out.values
+        if node.op_identifier() in self.changed:
+            return False
         if any(value is not None and value not in values for value in node.inputs):
             return False
         bodies = list(subgraphs(node))
@@ -239,9 +265,7 @@ class _Aligner:
     def _body(self, scope: _Scope, old: ir.Graph, new: ir.Graph) -> None:
         for a, b in zip(old.inputs, new.inputs, strict=True):
             self._pair(b, a)
-        self._graph(old, new, scope)
-        for a, b in zip(old.outputs, new.outputs, strict=True):
-            self._owe(old, a, b)
+        self._whole_graph(old, new, list(zip(old.outputs, new.outputs, strict=True)), scope)
 
     def _constant(self, scope: _Scope, value: ir.Value) -> None:
         """Finds the old constant that a constant stands for, or what it was computed by."""
@@ -260,7 +284,9 @@ class _Aligner:
 
     def _claim(self, scope: _Scope, new: ir.Value) -> None:
         """Takes what is new for the old value of its name."""
-        old = scope.values.get(str(new.name)) if new.name else None
+        old = self.expected.get(new) or (scope.values.get(str(new.name)) if new.name else None)
+        if old is not None and old.is_graph_output() and self.expected.get(new) is not old:
+            return  # another value has to be that one
         producer = old.producer() if old is not None else None
         if old is None or producer is None or producer in self.taken or old in self.images or is_constant(producer):
             return
@@ -281,6 +307,13 @@ class _Aligner:
         found = self.out.values.get(new)
         if found is old or (old, new) in self.owed[graph]:
             return
+        if any(old is other for other, _ in self.owed[graph]):
+            # One value of the old graph would have to be two.
+            raise (
+                IncomparableError(f"output {old.name} is two values")
+                if graph is self.before.graph
+                else (_CrossingError(graph))
+            )
         producer = old.producer()
         if found is not None and _is_identity_of(producer, found) and not can_rename(found, graph):
             # It gives a second name to what cannot do without its first.
@@ -315,61 +348,56 @@ class _Regions:
 
     def changes(self) -> Iterator[Change]:
         owed = self.aligner.owed[self.graph]
-        slices = [(self._old_slice(old), self._new_slice(new)) for old, new in owed]
-        groups: dict[int, int] = {}
+        groups = list(range(len(owed)))
         owner: dict[ir.Node, int] = {}
-        for number, (old_nodes, new_nodes) in enumerate(slices):
-            groups[number] = number
-            for node in itertools.chain(old_nodes, new_nodes):
-                if node in owner:
-                    groups[_root(groups, number)] = _root(groups, owner[node])
-                owner[node] = number
-        needed = {node for old_nodes, _ in slices for node in old_nodes}
+        nodes: list[tuple[list[ir.Node], list[ir.Node]]] = []
+        for number, (old, new) in enumerate(owed):
+            old_nodes = self._reached(old.producer(), self.aligner.images, owner, groups, number)
+            producer = None if new.producer() in self.aligner.out.nodes else new.producer()
+            new_nodes = self._reached(producer, self.aligner.out.values, owner, groups, number)
+            if any(node.graph is not self.graph for node in old_nodes):
+                raise _CrossingError(self.graph)
+            nodes.append((old_nodes, new_nodes))
         members: dict[int, list[int]] = defaultdict(list)
-        for number in groups:
+        for number in range(len(owed)):
             members[_root(groups, number)].append(number)
         for numbers in members.values():
-            before = dict.fromkeys(node for number in numbers for node in slices[number][0])
-            after = dict.fromkeys(node for number in numbers for node in slices[number][1])
+            before = [node for number in numbers for node in nodes[number][0]]
+            after = [node for number in numbers for node in nodes[number][1]]
             yield Change(
                 self.graph,
                 tuple(sorted(before, key=self.aligner.order.__getitem__)),
                 tuple(sorted(after, key=self.aligner.order.__getitem__)),
                 tuple(owed[number] for number in numbers),
             )
-        dead = [
-            node
-            for node in self.graph
-            if node not in self.aligner.taken and node not in needed and not is_constant(node)
-        ]
+        kept = self.aligner.taken
+        dead = [node for node in self.graph if node not in kept and node not in owner and not is_constant(node)]
         if dead:
             yield Change(self.graph, tuple(dead), (), ())
 
-    def _old_slice(self, root: ir.Value) -> list[ir.Node]:
-        """The old nodes that compute `root` from values that both models have."""
-        nodes = _slice(root, self.aligner.images)
-        if any(node.graph is not self.graph for node in nodes):
-            raise _CrossingError(self.graph)
-        return nodes
-
-    def _new_slice(self, root: ir.Value) -> list[ir.Node]:
-        if root.producer() in self.aligner.out.nodes:
-            return []
-        return _slice(root, self.aligner.out.values)
-
-
-def _slice(root: ir.Value, known: Container[ir.Value]) -> list[ir.Node]:
-    """The nodes that compute `root` from values that are known, and from constants."""
-    found: dict[ir.Node, None] = {}
-    stack = [root.producer()]
-    while stack:
-        node = stack.pop()
-        if node is None or node in found or is_constant(node):
-            continue
-        found[node] = None
-        read = (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
-        stack += [value.producer() for value in read if value is not None and value not in known]
-    return list(found)
+    def _reached(
+        self,
+        start: ir.Node | None,
+        known: Container[ir.Value],
+        owner: dict[ir.Node, int],
+        groups: list[int],
+        number: int,
+    ) -> list[ir.Node]:
+        """The nodes from `start` back to values that are known and to constants, but for those that another group has."""
+        found: list[ir.Node] = []
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if node is None or is_constant(node):
+                continue
+            if node in owner:
+                groups[_root(groups, owner[node])] = _root(groups, number)
+                continue
+            owner[node] = number
+            found.append(node)
+            read = (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
+            stack += [value.producer() for value in read if value is not None and value not in known]
+        return found
 
 
 # ------------------------------------------------------------------ nodes and values
@@ -408,6 +436,10 @@ def _same_outputs(old: ir.Node, new: ir.Node, *, by_name: bool) -> bool:
     for index, value in enumerate(new.outputs):
         if value.name and (index >= len(old.outputs) or not old.outputs[index].name):
             return False
+    if old.op_type == "BatchNormalization" and [bool(v.name) for v in old.outputs] != [
+        bool(v.name) for v in new.outputs
+    ]:
+        return False  # below opset 14 it trains where more than one is asked for
     for index, value in enumerate(old.outputs):
         if not value.is_graph_output():
             continue
@@ -473,7 +505,7 @@ def _predecessors(node: ir.Node) -> Iterator[ir.Node]:
             yield producer
 
 
-def _root(groups: dict[int, int], number: int) -> int:
+def _root(groups: list[int], number: int) -> int:
     while groups[number] != number:
         groups[number] = groups[groups[number]]
         number = groups[number]

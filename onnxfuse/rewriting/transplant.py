@@ -153,6 +153,7 @@ class Transplant:
         copy = body.clone(allow_outer_scope_values=True)
         for graph in _graphs(copy):
             graph.meta.pop(KEY, None)
+            self._renamed(graph)
             for index, value in enumerate(graph.outputs):
                 if value in outer:
                     graph.outputs[index] = outer[value]
@@ -163,11 +164,18 @@ class Transplant:
                         node.replace_input_with(index, outer[read])
         return copy
 
-    def discard(self) -> None:
-        """Takes the replacements apart, so that the values of the old model have no uses by them."""
-        for replacement in self.replacements:
-            for node in replacement.nodes:
-                _detach(node)
+    def _renamed(self, body: ir.Graph) -> None:
+        """Gives what a copied body defines names that nothing else has: it reads values of the old model by theirs."""
+        inner: list[ir.Value | ir.Node] = [
+            *body.inputs,
+            *(v for v in body.initializers.values() if v not in body.inputs),
+        ]
+        for node in body:
+            inner += [node, *node.outputs]
+        for thing in inner:
+            if thing.name:
+                self._wishes.append((thing, thing.name))
+                thing.name = self._names.fresh(thing.name)
 
     # ------------------------------------------------------------------ into the model
 
@@ -185,8 +193,9 @@ class Transplant:
             for value in (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
             if value is not None
         }
+        constants = set(self._constants.values())
         for replacement in self.replacements:
-            self._splice(replacement)
+            self._splice(replacement, constants)
         for (_, graph), value in self._constants.items():
             graph.register_initializer(value)
             if self._model.ir_version < 4:
@@ -205,16 +214,17 @@ class Transplant:
         self._take_opsets()
         self._grant_wishes()
 
-    def _splice(self, replacement: Replacement) -> None:
+    def _splice(self, replacement: Replacement, constants: set[ir.Value]) -> None:
         change = replacement.change
         nodes = list(replacement.nodes)
-        built = {value for node in nodes for value in node.outputs} | set(self._constants.values())
+        built = {value for node in nodes for value in node.outputs}
         for old, new in replacement.outputs:
             taken = new
-            if new in built:
-                built.discard(new)  # it takes this name and no other
+            if old.is_initializer() and old.graph is not None and not old.is_graph_input():
+                old.graph.initializers.pop(str(old.name))  # it is an output, and its name is to be had
+            if (new in built or new in constants) and new not in self._named:  # it takes this name and no other
                 self._named.add(new)
-                take_over(old, new)
+                self._name(old, new)
             elif old.is_graph_output():
                 if not can_rename(new, change.graph):
                     # Both names must survive: an Identity stands between.
@@ -229,6 +239,14 @@ class Transplant:
             change.graph.insert_before(change.before[-1], nodes)
         else:
             change.graph.extend(nodes)
+
+    def _name(self, old: ir.Value, new: ir.Value) -> None:
+        """Gives a new value the name of the one that it replaces; what is declared of that holds of an output only."""
+        own = new.type, new.shape
+        output = old.is_graph_output() and old.graph is self._model.graph
+        take_over(old, new)
+        if not output:
+            new.type, new.shape = own
 
     def _drop_constant(self, value: ir.Value) -> None:
         """Removes a constant that only what is gone read."""

@@ -54,17 +54,23 @@ def is_own_fault(a: onnx.ModelProto, b: onnx.ModelProto, reason: str) -> bool:
     return not newer and "Could not find an implementation" not in reason
 
 
-def invalid(model: EvalModel) -> str | None:
-    """What the ONNX checker says against a model, in one line; None for nothing."""
+def invalid(model: EvalModel, *, types: bool = False) -> str | None:
+    """What the ONNX checker says against a model, in one line; None for nothing.
+
+    Args:
+        model: The model.
+        types: Whether what is declared of values is compared with what onnx infers of them.
+    """
     import onnx
+    import onnx.shape_inference
 
     from onnxfuse.verification.sessions import private_copy
 
     # Weights that are elsewhere stand as inputs: the checker wants the data of an initializer.
     copy = private_copy(model.proto, model.weights, expose=False, keep_value_info=True)
     try:
-        onnx.checker.check_model(copy)
-    except (onnx.checker.ValidationError, ValueError) as error:
+        onnx.checker.check_model(copy, full_check=types)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         return " ".join(str(error).split())
     return None
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-__all__ = ["NEUTRAL", "broken", "edits_of"]
+__all__ = ["NEUTRAL", "Edit", "broken", "edits_of", "permuted"]
 
 OTHER: Final = {
     "Add": "Sub",
@@ -76,6 +76,18 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
                 _rename(attribute.g, names)
                 for value in attribute.g.output:
                     value.name = names.get(value.name, value.name)
+
+
+def permuted(model: onnx.ModelProto, random: Random) -> onnx.ModelProto:
+    """The model in which the values that the main graph computes have each other's names, but for its outputs."""
+    result = copy.deepcopy(model)
+    kept = {value.name for value in result.graph.output}
+    made = [name for node in result.graph.node for name in node.output if name and name not in kept]
+    names = dict(zip(made, random.sample(made, len(made)), strict=True))
+    _rename(result.graph, names)
+    for value in result.graph.value_info:
+        value.name = names.get(value.name, value.name)
+    return result
 
 
 def shuffled(model: onnx.ModelProto, random: Random) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ import onnxfuse
 from onnxfuse import Facts, ModelPass, Numerics
 from onnxfuse.testing.oracle import RunError
 from onnxfuse.testing.strategies import models
-from tests.generated.edits import NEUTRAL, broken, edits_of
+from tests.generated.edits import NEUTRAL, Edit, broken, edits_of, permuted
 from tests.generated.oracle import differences, feeds_of, run
 from tests.profile import ASKED, EXAMPLES
 
@@ -44,20 +44,37 @@ def test_what_computes_the_same_is_no_change(model: onnx.ModelProto, name: str, 
     assert result.SerializeToString() == model.SerializeToString()
 
 
+def _edited(model: onnx.ModelProto, edit: Edit, seed: int | None) -> onnx.ModelProto:
+    """The model with a fault, and perhaps with names that mean other values than they did."""
+    other = broken(model, edit)
+    return other if seed is None else permuted(other, Random(seed))
+
+
+@COUNT
+@given(model=models(max_nodes=6), seed=st.integers(0, 99))
+def test_names_that_mean_something_else_change_nothing_that_is_computed(model: onnx.ModelProto, seed: int) -> None:
+    result, report = onnxfuse.apply(model, Tool(lambda proto: permuted(proto, Random(seed))), verify="region")
+    assert not report.rejected, report.rejected[0].reason
+    feeds = list(feeds_of(model, special=False))
+    for one, two in zip(run(model, feeds), run(result, feeds), strict=True):
+        assert isinstance(one, str) or (isinstance(two, dict) and not differences(one, two))
+
+
 @COUNT
 @given(model=models(max_nodes=6), data=st.data())
 def test_what_is_put_in_computes_what_the_tool_made(model: onnx.ModelProto, data: st.DataObject) -> None:
     edits = edits_of(model)
     assume(edits)
     name, edit = data.draw(st.sampled_from(edits), "edit")
-    other = broken(model, edit)
+    seed = data.draw(st.none() | st.integers(0, 99), "permuted")
+    other = _edited(model, edit, seed)
     try:
         onnx.checker.check_model(other, full_check=True)
         feeds = list(feeds_of(model))
         wanted = run(other, feeds)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RunError):
         return
-    result, report = onnxfuse.apply(model, Tool(lambda proto: broken(proto, edit)), verify="off")
+    result, report = onnxfuse.apply(model, Tool(lambda proto: _edited(proto, edit, seed)), verify="off")
     for one, two in zip(wanted, run(result, feeds), strict=True):
         if isinstance(one, str) or isinstance(two, str):
             assert isinstance(one, str) == isinstance(two, str), (name, one, two)
@@ -71,7 +88,8 @@ def test_what_is_wrong_is_never_taken(model: onnx.ModelProto, data: st.DataObjec
     edits = edits_of(model)
     assume(edits)
     name, edit = data.draw(st.sampled_from(edits), "edit")
-    result, report = onnxfuse.apply(model, Tool(lambda proto: broken(proto, edit)), verify="region")
+    seed = data.draw(st.none() | st.integers(0, 99), "permuted")
+    result, report = onnxfuse.apply(model, Tool(lambda proto: _edited(proto, edit, seed)), verify="region")
     if report.rejected:
         assert result.SerializeToString() == model.SerializeToString()
         return
