@@ -43,9 +43,12 @@ def test_newer_opset_breaks_no_model_even_unverified(kind: str) -> None:
         load_models(kind), lambda data: onnxfuse.apply(data, "convert-opset{to=21}", verify="off").model
     )
 
-    broken = {score.model.name: str(score.verdict) for score in scores if score.verdict.outcome != Outcome.EQUIVALENT}
-    # No oracle has the operators for training.
-    assert set(broken) <= {"test_gradient_of_add", "test_gradient_of_add_and_mul"}, broken
+    # No oracle has the operators for training; pictures are decoded only where there is a library for it.
+    fair = {Outcome.EQUIVALENT, Outcome.NOT_RUN}
+    broken = {score.model.name: str(score.verdict) for score in scores if score.verdict.outcome not in fair}
+    assert not broken
+    not_run = [score.model.name for score in scores if score.verdict.outcome == Outcome.NOT_RUN]
+    assert all("gradient" in name or "image_decoder" in name for name in not_run), not_run
     assert any(score.changed for score in scores)
 
 

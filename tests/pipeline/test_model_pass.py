@@ -415,12 +415,134 @@ def test_what_is_changed_in_place_is_taken_as_it_is() -> None:
 
 def test_what_is_changed_in_place_keeps_the_interface() -> None:
     def edit(model: ir.Model) -> None:
-        model.graph.inputs[0].dtype = ir.DataType.DOUBLE
+        model.graph.inputs[0].shape = ir.Shape([8, 4])
 
     model = chain()
     result, report = onnxfuse.apply(model, InPlace(edit))
-    assert "interface: input x is tensor(DOUBLE)" in report.rejected[0].reason
+    assert "interface: input x accepts only 8 along axis 0" in report.rejected[0].reason
     assert result.SerializeToString() == model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda model: setattr(model.graph.node("n0").outputs[0], "name", "b"), "'b' is defined twice"),
+        (lambda model: setattr(model.graph.node("n0").outputs[0], "dtype", ir.DataType.INT64), "inconsistent type"),
+        (lambda model: setattr(model, "ir_version", 99), "IR version 99 is newer"),
+        (lambda model: setattr(model.graph.outputs[0], "shape", ir.Shape([7, 4])), "interface: output y"),
+        (lambda model: model.graph.inputs.append(model.graph.initializers["w"]), "interface: input w is new"),
+    ],
+)
+def test_what_is_changed_in_place_is_looked_at_as_it_would_be_written(
+    edit: Callable[[ir.Model], None], reason: str
+) -> None:
+    model = chain()
+    result, report = onnxfuse.apply(model, InPlace(edit))
+    assert reason in report.rejected[0].reason
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_tensors_that_others_have_too_are_not_written_into() -> None:
+    weights = np.array([1, 2], dtype=np.float32)
+    model = onnxfuse.load(
+        parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Mul(x, w) }
+    """)
+    )
+    model.graph.initializers["w"].const_value = ir.Tensor(weights, name="w")
+
+    def edit(copy: ir.Model) -> None:
+        tensor = copy.graph.initializers["w"].const_value
+        assert tensor is not None
+        tensor.numpy()[0] = 7
+
+    with pytest.raises(onnxfuse.PassError, match="read-only"):
+        onnxfuse.apply(model, InPlace(edit))
+    assert weights.tolist() == [1, 2]
+    weights[0] = 3  # the caller may, as before
+
+
+def test_a_function_that_is_called_otherwise_is_no_unchanged_call() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.functions[0].opset_import[0].version = 18
+        proto.functions[0].node[1].op_type = "Sub"
+
+    for pass_ in (Edited(edit), InPlace(_subtracts)):
+        model = parsed(FUNCTIONS)
+        result, report = onnxfuse.apply(model, pass_)
+        assert report.rejected
+        assert result.SerializeToString() == model.SerializeToString()
+
+
+def _subtracts(model: ir.Model) -> None:
+    (function,) = model.functions.values()
+    function.opset_imports[""] = 18
+    list(function)[1].op_type = "Sub"
+
+
+def test_outputs_of_a_body_are_told_apart_by_place() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x, bool c) => (float[2] y, float[2] z) <float[1] two = {2}, float[1] three = {3}> {
+            y, z = If (c) <
+                then_branch = t () => (float[2] %s, float[2] %s) { %s },
+                else_branch = e () => (float[2] r, float[2] s) { r = Neg(x) s = Abs(x) }
+            >
+        }
+    """
+    before = parsed(text % ("p", "q", "p = Mul(x, two) q = Mul(x, three)"))
+    after = parsed(text % ("q", "p", "q = Add(x, x) p = Add(q, x)"))
+    for level in ("off", "region"):
+        result, report = onnxfuse.apply(before, Edited(lambda _: after), verify=level)
+        assert report.modified
+        assert onnxfuse.verify(before, result).equivalent
+
+
+def test_what_a_body_defines_does_not_hide_what_it_reads() -> None:
+    before = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x, bool c) => (float[2] y) <float[1] three = {3}> { t = Relu(x) y = Mul(t, three) }
+    """)
+    after = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2] x, bool c) => (float[2] y) {
+            u = Relu(x)
+            y = If (c) <
+                then_branch = a () => (float[2] o) { t = Add(u, u) o = Add(t, u) },
+                else_branch = b () => (float[2] p) { s = Add(u, u) p = Add(s, u) }
+            >
+        }
+    """)
+    result, report = onnxfuse.apply(before, Edited(lambda _: after))
+    assert report.modified
+    onnx.checker.check_model(result)
+
+
+def test_a_difference_in_sizes_is_not_overruled() -> None:
+    model = parsed("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 2] x) => (float[M, 2] y) <int64[1] zero = {0}, int64[1] end = {3000}> {
+            s = Slice(x, zero, end, zero)
+            y = Relu(s)
+        }
+    """)
+
+    def edit(proto: onnx.ModelProto) -> None:
+        drop(proto, "n0")
+
+    result, report = onnxfuse.apply(model, Edited(edit))
+    assert "differs" in report.rejected[0].reason
+    assert result.SerializeToString() == model.SerializeToString()
+
+
+def test_what_is_declared_of_inputs_stays_and_that_is_said() -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+    _, report = onnxfuse.apply(chain(), Edited(edit))
+    assert not report.modified
+    assert "the interface stays as it was: input x accepts only 1 along axis 0" in report.declined[0].reason
 
 
 def test_nothing_is_compared_where_verification_is_off() -> None:
