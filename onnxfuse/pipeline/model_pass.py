@@ -225,6 +225,8 @@ class _Comparison:
                 return Rejected(place, evidence.text, evidence.details)
             if verdict is None:
                 verdict = self._verdict(working, result)
+                if not verdict.draws and (why := _load_failure(working, result)) is not None:
+                    return Rejected(place, f"onnxruntime loads the model as it was, and not what it made: {why}")
             settled = _by_whole(verdict, evidence)
             if settled.grade == REJECTED:
                 return Rejected(place, settled.text, settled.details)

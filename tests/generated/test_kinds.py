@@ -66,20 +66,20 @@ def test_programs_of_torch() -> None:
             lambda program: from_ir(program.model),
         )
     }
-    assert compared(kinds)["program"] >= 20 or ASKED is not None
+    assert compared(kinds)["program"] >= 8 or ASKED is not None
 
 
 def test_graphs_of_graphsurgeon() -> None:
     need("onnx_graphsurgeon", importlib.util.find_spec("onnx_graphsurgeon") is not None)
     gs = importlib.import_module("onnx_graphsurgeon")
-    assert compared({"graph": (gs.import_onnx, gs.export_onnx)})["graph"] >= 20 or ASKED is not None
+    assert compared({"graph": (gs.import_onnx, gs.export_onnx)})["graph"] >= 8 or ASKED is not None
 
 
 def compared(kinds: dict[str, Conversion]) -> Counter[str]:
     """Asserts that each kind comes out as it went in, and computes what the model did; returns how many were rewritten."""
     rewritten: Counter[str] = Counter()
 
-    @settings(EXAMPLES, max_examples=ASKED or 100)
+    @settings(EXAMPLES, max_examples=ASKED or 30)
     @given(model=models())
     def test(model: onnx.ModelProto) -> None:
         reference = onnxfuse.apply(model, verify="off")

@@ -20,7 +20,7 @@ from tests.generated.edits import NEUTRAL, Edit, broken, edits_of, permuted
 from tests.generated.oracle import differences, feeds_of, run
 from tests.profile import ASKED, EXAMPLES
 
-COUNT = settings(EXAMPLES, max_examples=ASKED or 25)
+COUNT = settings(EXAMPLES, max_examples=ASKED or 10)
 
 
 @dataclass(frozen=True)

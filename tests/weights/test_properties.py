@@ -13,7 +13,7 @@ from onnxfuse.testing.strategies import feeds_for, models
 from onnxfuse.verification.tensors import lacks_data, nodes_of, tensors_of
 
 FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-ORDINARY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+ORDINARY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def without_data(model: onnx.ModelProto) -> onnx.ModelProto:
