@@ -41,7 +41,8 @@ class Structure:
 
     Attributes:
         values: For each value of the main graph, the digest of what computes it.
-        random: For each value that random operators reach, those operators: each with attributes and constant inputs.
+        random: For each value that random operators reach, those operators: each with attributes and constant inputs,
+            and a number of its own, since two draws of one kind are not the same numbers.
     """
 
     def __init__(self, model: EvalModel, shared: Collection[Place] = ()) -> None:
@@ -70,8 +71,8 @@ class Structure:
         self.values = self._walk(graph.node, known, self._opsets, self.random)
 
     def random_of(self, name: str) -> Counter[str]:
-        """The random operators that a value depends on."""
-        return self.random.get(name, Counter())
+        """The kinds of the random operators that a value depends on, and how many of each."""
+        return Counter(draw.partition("#")[0] for draw in self.random.get(name, ()))
 
     # ------------------------------------------------------------------ digests
 
@@ -143,19 +144,19 @@ class Structure:
         drawn: Counter[str] = Counter()
         if node.op_type not in ("Shape", "Size"):  # a shape does not depend on what is drawn
             for name in node.input:
-                drawn += random.get(name, Counter())
+                drawn |= random.get(name, Counter())
         domain = "" if node.domain == "ai.onnx" else node.domain
         function = self._functions.get((node.domain, node.op_type))
         if function is not None:
             kind, inner = self._function(function)
-            drawn += inner
+            drawn |= Counter([f"{draw}#{next(_ORDINALS)}" for draw in inner])  # each call draws for itself
         else:
             kind = f"{domain}::{node.op_type}@{_since(node.op_type, domain, opsets)}"
         attributes = sorted(self._attributes(node, kind, values, opsets, random, drawn))
         if function is None and self._is_random(node, values):
             constants = [text for text in inputs if text.startswith("constant")]
             own = _digest("random", kind, [text for text in attributes if not text.startswith("seed")], constants)
-            drawn = drawn + Counter([own])
+            drawn = drawn | Counter([f"{own}#{next(_ORDINALS)}"])
             return _digest(next(_ORDINALS)), drawn  # no other value is the same, in whatever model
         return _digest("node", kind, attributes, inputs), drawn
 
@@ -200,7 +201,7 @@ class Structure:
             known[sparse.values.name] = self._sparse(sparse)
         found = self._walk(graph.node, known, opsets, inner_random)
         for value in graph.output:
-            drawn.update(inner_random.get(value.name, Counter()))
+            drawn |= inner_random.get(value.name, Counter())
         return _digest("graph", len(graph.input), [found[value.name] for value in graph.output])
 
     def _function(self, function: onnx.FunctionProto) -> tuple[str, Counter[str]]:
@@ -213,7 +214,7 @@ class Structure:
             found = self._walk(function.node, known, opsets, random)
             drawn: Counter[str] = Counter()
             for name in function.output:
-                drawn += random.get(name, Counter())
+                drawn |= random.get(name, Counter())
             defaults = sorted(a.SerializeToString(deterministic=True).hex() for a in function.attribute_proto)
             digest = _digest("function", [found[name] for name in function.output], defaults)
             self._function_digests[key] = (digest, drawn)

@@ -81,3 +81,15 @@ def test_random_operators_that_changed_places_are_different() -> None:
     verdict = full(before, before.replace("y = Add(x, r) z = Add(x, s)", "y = Add(x, s) z = Add(x, r)"))
     assert [output.status for output in verdict.outputs] == [Status.DIFFERENT] * 2, verdict.explain()
     assert all((output.why or "").startswith("value: ") for output in verdict.outputs)
+
+
+def test_one_draw_instead_of_two_is_different() -> None:
+    head = "g (float[N] x) => (float[N] y)"
+    draws = "r = RandomNormalLike(x) s = RandomNormalLike(x)"
+    before = f"{head} {{ {draws} a = Mul(x, r) y = Sub(a, s) }}"
+    once = full(before, f"{head} {{ r = RandomNormalLike(x) a = Mul(x, r) y = Sub(a, r) }}")
+    assert once.status is Status.DIFFERENT
+    assert "2 before, 1 after" in (once.outputs[0].why or "")
+    assert full(
+        before, f"{head} {{ r = RandomNormalLike(x) a = Mul(r, x) s = RandomNormalLike(x) y = Sub(a, s) }}"
+    ).equivalent
