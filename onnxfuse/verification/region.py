@@ -14,7 +14,7 @@ from typing import Literal
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.evidence import REJECTED, Evidence
-from onnxfuse.verification.region_model import Built, Region, build, signature
+from onnxfuse.verification.region_model import Built, Region, identified
 from onnxfuse.verification.region_moves import compare_moves, moves_data
 from onnxfuse.verification.region_sides import Sides
 
@@ -34,13 +34,10 @@ class RegionVerifier:
 
     def check(self, region: Region) -> Evidence:
         """Compares a region with its replacement; never raises for what the models do."""
-        built = build(region)
-        if isinstance(built, str):
-            return Evidence(REJECTED, f"not verified: {built}")
-        border = [
-            (name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()
-        ]
-        key = signature(built, border) + region.numerics.encode()
+        found = identified(region)
+        if isinstance(found, str):
+            return Evidence(REJECTED, f"not verified: {found}")
+        built, key = found
         if key not in self._known:
             self._known[key] = self._compare(region, built)
         return self._known[key].named({name: str(value.name) for name, value in built.inputs.items()})

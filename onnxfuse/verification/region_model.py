@@ -17,7 +17,7 @@ from onnxfuse.analysis.ops import is_pure
 from onnxfuse.analysis.shapes import Dim, Shapes
 from onnxfuse.verification.element_types import bytes_of
 
-__all__ = ["Built", "Region", "build", "draws_numbers", "signature", "with_context"]
+__all__ = ["Built", "Region", "build", "draws_numbers", "identified", "signature", "with_context"]
 
 # A tensor of more elements is a weight: it enters the session as an input, since embedding it costs 100 times more.
 EMBEDDED: Final = 1024
@@ -190,6 +190,15 @@ def _add_constant(model: onnx.ModelProto, name: str, tensor: ir.TensorProtocol, 
             proto = onnx.numpy_helper.from_array(tensor.numpy(), name)
         proto.name = name
         model.graph.initializer.append(proto)
+
+
+def identified(region: Region) -> tuple[Built, bytes] | str:
+    """Returns both sides in one model, and a key: equal keys, equal evidence. A sentence says why it cannot be done."""
+    built = build(region)
+    if isinstance(built, str):
+        return built
+    border = [(name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()]
+    return built, signature(built, border) + region.numerics.encode()
 
 
 def signature(built: Built, border: Sequence[tuple[str, ir.DataType | None, tuple[Dim, ...] | None]]) -> bytes:

@@ -10,11 +10,10 @@ from typing import Final
 import onnx
 import onnx_ir as ir
 
-from onnxfuse.analysis.shapes import Dim
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.evidence import GRADE_TESTED, REJECTED, Evidence
 from onnxfuse.verification.model import check_models
-from onnxfuse.verification.region_model import Built, Region, build, signature
+from onnxfuse.verification.region_model import Region, identified
 from onnxfuse.verification.region_pair import region_pair
 from onnxfuse.verification.verdict import Status
 
@@ -49,11 +48,11 @@ class VersionVerifier:
         """Compares a region with its replacement; never raises for what the models do."""
         # What leads to the region's constants is written for one version: it can run in one of the models only.
         region = replace(region, refolds=False)
-        built = build(region)
-        if isinstance(built, str):
-            return Evidence(REJECTED, f"not verified: {built}")
+        found = identified(region)
+        if isinstance(found, str):
+            return Evidence(REJECTED, f"not verified: {found}")
         unchanged = _is_unchanged(region)
-        key = _kind(region) if unchanged else signature(built, _border(region, built))
+        key = _kind(region) if unchanged else found[1]
         if key not in self._known:
             self._known[key] = self._compare(region, UNCHANGED if unchanged else None)
         return self._known[key]
@@ -67,10 +66,9 @@ class VersionVerifier:
         del after.opset_import[:]
         for domain, version in self._imports.items():
             after.opset_import.add(domain=domain, version=version)
-        other = replace(pair.after, proto=after)
         verdict = check_models(
             pair.before,
-            EvalModel(other.proto, other.weights),
+            EvalModel(after, pair.after.weights),
             families="full",
             selected=families,
             budget_s=self._budget,
@@ -79,10 +77,6 @@ class VersionVerifier:
             return Evidence(GRADE_TESTED, f"equal in both versions on {verdict.draws} input sets")
         not_run = "not verified: " if verdict.status is Status.NOT_RUN else ""
         return Evidence(REJECTED, f"{not_run}{verdict.explain()}")
-
-
-def _border(region: Region, built: Built) -> list[tuple[str, ir.DataType | None, tuple[Dim, ...] | None]]:
-    return [(name, region.shapes.dtype(value), region.shapes.shape(value)) for name, value in built.inputs.items()]
 
 
 def _is_unchanged(region: Region) -> bool:
