@@ -36,6 +36,8 @@ LARGE: Final = 1 << 20
 DRAWS_OF_LARGE: Final = 2
 MOST: Final = 1 << 26
 """Elements of a region's inputs that memory and time allow."""
+TYPED: Final = frozenset({"Cast", "CastLike", "Div"})
+"""Operators that do with one element type what they do not with another."""
 RULE_S: Final = 20.0
 """Seconds for the rounding rule on one region; more is not worth it, since a rewrite may be declined."""
 
@@ -52,6 +54,10 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
         EvaluationError: The region runs on no input.
     """
     known = {name: region.shapes.shape(value) for name, value in built.inputs.items()}
+    if any(region.shapes.dtype(value) is None for value in built.inputs.values()):
+        typed = [node.op_type for node in (*region.before, *region.after) if node.op_type in TYPED]
+        if typed:
+            return Evidence(REJECTED, f"not verified: what {typed[0]} does depends on a type that is not known")
     tried, why = 0, ""
     found: list[Evidence] = []
     for guess in UNKNOWN_RANKS if None in known.values() else (0,):

@@ -139,3 +139,12 @@ def test_a_constant_that_is_rounded_otherwise_is_compared() -> None:
     rounded = ROWS.copy()
     rounded[3] = np.nextafter(rounded[3], np.float32(9))
     assert "not verified" not in outcome(table("Gather", ROWS, 7), table("Gather", rounded, 7)).applied[0].evidence
+
+
+def test_in_a_function_what_depends_on_the_type_is_not_verified() -> None:
+    text = """g (int64[2] x) => (int64[2] y) { y = f.cast(x) }
+        <domain: "f", opset_import: ["": 17]> cast (x) => (y) { %s }"""
+    before = read(text % "a = Cast<to = 1>(x) y = Cast<to = 7>(a)")
+    report = outcome(before, read(text % "y = Cast<to = 7>(x)"))
+    texts = [applied.evidence for applied in report.applied] + [refused.reason for refused in report.rejected]
+    assert "not verified: what Cast does depends on a type" in texts[0]
