@@ -5,6 +5,7 @@ Reads a list of jobs as JSON from stdin; writes one line of JSON for each on std
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -87,6 +88,7 @@ def work() -> None:
         for argv in job["commands"]:
             print(json.dumps({"case": job["case"], "argv": argv}), file=answers, flush=True)
             seen.clear()
+            gc.collect()  # a command has a process to itself, and nothing of those before it
             os.ftruncate(out, 0)
             os.lseek(out, 0, os.SEEK_SET)
             started = time.monotonic()
