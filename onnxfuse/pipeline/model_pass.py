@@ -238,8 +238,8 @@ class _Comparison:
 
         That cannot be told of sizes, of which there are more than can be tried.
         """
-        if not evidence.details:
-            return True
+        if evidence.final or not evidence.details:
+            return not evidence.final
         if not str(evidence.details.get("difference", "")).startswith("value") or number >= len(self.places):
             return False
         change = self.transplant.replacements[number].change
@@ -274,7 +274,7 @@ class _Comparison:
             return Evidence(REJECTED, f"not verified: the region has {len(region.before)} nodes")
         first = evidence = self._check(region)
         for depth in CONTEXTS:
-            if evidence.grade != REJECTED:
+            if evidence.grade != REJECTED or evidence.final:
                 return evidence
             # What comes in may be one of the other, or never negative: what computes it runs along.
             evidence = self._check(with_context(region, depth))

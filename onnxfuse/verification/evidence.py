@@ -28,6 +28,7 @@ class Evidence:
         max_error: Largest absolute difference seen; 0.0 where all bits were equal.
         details: The inputs and results that show a difference, JSON-able.
         feeds: Those inputs whole, by their names in `Built`.
+        final: Whether a comparison of whole models can tell no better: what it draws need not come to what counts.
     """
 
     grade: str
@@ -35,6 +36,7 @@ class Evidence:
     max_error: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     feeds: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    final: bool = False
 
     def named(self, names: Mapping[str, str]) -> Evidence:
         """Returns it in the names of the model: what was found on a region holds for every one of its signature.

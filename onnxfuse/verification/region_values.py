@@ -57,14 +57,18 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
     if any(region.shapes.dtype(value) is None for value in built.inputs.values()):
         typed = [node.op_type for node in (*region.before, *region.after) if node.op_type in TYPED]
         if typed:
-            return Evidence(REJECTED, f"not verified: what {typed[0]} does depends on a type that is not known")
+            return Evidence(
+                REJECTED, f"not verified: what {typed[0]} does depends on a type that is not known", final=True
+            )
     tried, why = 0, ""
     found: list[Evidence] = []
     for guess in UNKNOWN_RANKS if None in known.values() else (0,):
         affordable, left_out = _affordable(*_bindings(region, known, guess))
         if left_out:
             where = ", ".join(f"{name} {list(shape)}" for name, shape in left_out[0].items())
-            return Evidence(REJECTED, f"not verified: its integers come to bear at sizes too large to run on: {where}")
+            return Evidence(
+                REJECTED, f"not verified: its integers come to bear at sizes too large to run on: {where}", final=True
+            )
         sides = make(guess)
         comparison = _Comparison(region.numerics, built, sides)
         for place, binding in enumerate(affordable):
@@ -82,7 +86,7 @@ def compare_region_values(region: Region, built: Built, make: Callable[[int], Si
     if region.numerics == "approximate":
         return Evidence(NOT_RUN, f"another function by intent: only shapes and types are equal, on {tried} draws")
     if (changed := changed_constant(region, built)) is not None:
-        return Evidence(REJECTED, f"not verified: {changed}")
+        return Evidence(REJECTED, f"not verified: {changed}", final=True)
     return found[-1] if found else Evidence(GRADE_TESTED, f"bit-equal on {tried} draws", 0.0)
 
 
