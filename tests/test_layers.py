@@ -24,9 +24,10 @@ BELOW: Final = {
         "passes",  # only the registry, which lists what is there
     },
     "weights": {"errors", "model_io", "verification"},
-    "adapters": {"errors", "model_io", "rewriting", "pipeline"},
+    "drivers": {"errors", "analysis", "model_io", "verification", "report", "pipeline"},
+    "adapters": {"errors", "model_io", "rewriting", "pipeline", "drivers"},
     "testing": {"errors", "model_io", "verification", "report", "pipeline", "weights"},
-    "cli": {"__version__", "errors", "model_io", "verification", "report", "pipeline", "weights"},
+    "cli": {"__version__", "errors", "model_io", "verification", "report", "pipeline", "weights", "drivers"},
 }
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import mmap
 import os
-import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from onnxfuse.adapters.foreign import one_line
+from onnxfuse.drivers._process import ending, last_line, run, tail
 from onnxfuse.errors import ModelError, ToolError
 from onnxfuse.model_io import load, save
 
@@ -24,8 +22,6 @@ __all__ = ["IN", "OUT", "run_on"]
 
 IN: Final = "{in}"
 OUT: Final = "{out}"
-# Of what a program prints, this much of the end is looked at.
-TAIL: Final = 1 << 16
 
 logger = logging.getLogger("onnxfuse")
 
@@ -65,49 +61,14 @@ def run_on(
 
 
 def _run(words: Sequence[str], folder: Path, name: str, timeout: float | None, environment: Mapping[str, str]) -> None:
-    """Runs a program to its end; what it prints goes to files: a pipe would stay open with its children."""
-    printed = folder / "stdout", folder / "stderr"
-    with printed[0].open("wb") as out, printed[1].open("wb") as err:
-        try:
-            process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0, env=environment
-            )
-        except OSError as error:
-            raise ToolError(f"{name} cannot be run: {error.strerror or error}") from error
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise ToolError(f"{name} took longer than {timeout:g} s, and was ended") from error
-        finally:
-            if process.returncode is None:  # its time is over, or Ctrl-C
-                _end(process)
-    texts = [_tail(path) for path in printed]
-    for stream, text in zip(("stdout", "stderr"), texts, strict=True):
-        logger.debug("%s printed on %s:\n%s", name, stream, text)
+    """Runs a program to its end."""
+    out, err = folder / "stdout", folder / "stderr"
+    code = run(words, name=name, log=out, errors=err, timeout=timeout, environment=environment)
+    for stream in (out, err):
+        logger.debug("%s printed on %s:\n%s", name, stream.name, tail(stream))
     if code:
-        why = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
-        last = next((line for text in reversed(texts) for line in reversed(text.splitlines()) if line.strip()), "")
-        raise ToolError(f"{name} {why}" + (f": {one_line(last)}" if last else ""))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills a program and what it has started; its number is still its own, for nobody has asked how it ended."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        return file.read().decode(errors="replace")
+        last = last_line(err, out)
+        raise ToolError(f"{name} {ending(code)}" + (f": {one_line(last)}" if last else ""))
 
 
 def _read(path: Path, name: str) -> ir.Model:
