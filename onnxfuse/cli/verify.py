@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnxfuse.cli import options
 from onnxfuse.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from onnxfuse.drivers.device_outputs import OutputsVerdict
+    from onnxfuse.verification.judgement import Tolerance
 
 __all__ = ["add_parser"]
 
@@ -19,11 +25,25 @@ def add_parser(commands: Any) -> None:
         help="say whether two models are equivalent",
         description="Compares two models, whatever made them: interfaces, what both compute identically, then results on drawn "
         "inputs. What differs in bits is told to be rounding or not by running the original in float64 with rounding noise. "
-        "Exit code 0: equivalent; 1: different; 5: nothing differs, but something could not be decided.",
+        "Exit code 0: equivalent; 1: different; 5: nothing differs, but something could not be decided. With --outputs, A and "
+        "B are folders of results that a device wrote, compared sample by sample; or B is the model, run on --input-data.",
         allow_abbrev=False,
     )
     parser.add_argument("a", metavar="A", type=Path, help="the original")
     parser.add_argument("b", metavar="B", type=Path, help="the model that should do the same")
+    parser.add_argument(
+        "--outputs",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compare results: A is a folder of files <sample>_<number>.bin, .txt or .npy, as benchmark, ais_bench and msame "
+        "write them, B another one, or the model (with the .info list of the samples as --input-data)",
+    )
+    parser.add_argument(
+        "--dtype",
+        metavar="TYPE[,TYPE]",
+        help="with --outputs: the type of raw files, of A and of B where they differ (default: float32; against a model, what "
+        "it declares and the size of a file say)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
     options.add_families(parser)
     options.add_tolerances(parser)
@@ -38,6 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     if arguments.seed < 0:
         raise UsageError(f"--seed is a whole number from 0 on, not {arguments.seed}")
+    if arguments.outputs:
+        return _run_outputs(arguments)
+    if arguments.dtype is not None:
+        raise UsageError("--dtype is for --outputs: models declare their types")
     budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
     if data is not None and arguments.families is not None:
         options.say("note: --families has no effect: --input-data gives the inputs")
@@ -63,3 +87,66 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         options.print_json({"a": str(arguments.a), "b": str(arguments.b), **verdict.to_dict()})
     return {Status.EQUIVALENT: 0, Status.DIFFERENT: 1, Status.NOT_RUN: 5}[verdict.status]
+
+
+def _run_outputs(arguments: argparse.Namespace) -> int:
+    """Compares what devices wrote."""
+    for option, given in (("--families", arguments.families), ("--verify-budget", arguments.verify_budget)):
+        if given is not None:
+            options.say(f"note: {option} has no effect with --outputs: nothing is drawn")
+    options.quiet_libraries()
+    from onnxfuse.verification.judgement import Tolerance
+    from onnxfuse.verification.verdict import Status
+
+    rtol, atol = (options.tolerances_of(getattr(arguments, name), f"--{name}") for name in ("rtol", "atol"))
+    tolerances = {name: Tolerance(rtol.get(name, 0.0), atol.get(name, 0.0)) for name in rtol.keys() | atol.keys()}
+    verdict = _compare_outputs(arguments, tolerances)
+    options.say(verdict.explain())
+    if arguments.json:
+        options.print_json({"a": str(arguments.a), "b": str(arguments.b), **verdict.to_dict()})
+    return {Status.EQUIVALENT: 0, Status.DIFFERENT: 1, Status.NOT_RUN: 5}[verdict.status]
+
+
+def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None, Tolerance]) -> OutputsVerdict:
+    from onnxfuse.drivers.device_outputs import compare
+
+    data = options.input_data_of(arguments) or []
+    dtypes = _dtypes(arguments.dtype)
+    for path in (arguments.a, arguments.b):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    if not arguments.a.is_dir():
+        raise UsageError(f"{arguments.a}: is no folder: A is the folder of outputs, B another one or the model")
+    with options.progress_bar(arguments) as progress:
+        if arguments.b.is_dir():
+            if data:
+                raise UsageError("--input-data is for a model as B: two folders of outputs need none")
+            return compare(arguments.a, arguments.b, dtypes=dtypes, tolerances=tolerances, progress=progress)
+        if len(data) != 1 or data[0].suffix != ".info":
+            raise UsageError("outputs are compared with a model on one .info list: give it as --input-data")
+        from onnxfuse.drivers.device_reference import compare_with_model
+        from onnxfuse.model_io import open_model
+        from onnxfuse.pipeline.evaluable import evaluable_before
+
+        return compare_with_model(
+            arguments.a,
+            evaluable_before(open_model(arguments.b)),
+            data[0],
+            dtype=dtypes[0],
+            tolerances=tolerances,
+            dims=options.dims_of(arguments),
+            custom_op_library=options.custom_op_library_of(arguments),
+            seed=arguments.seed,
+            progress=progress,
+        )
+
+
+def _dtypes(given: str | None) -> tuple[np.dtype[Any] | None, np.dtype[Any] | None]:
+    from onnxfuse.drivers.device_outputs import dtype_named
+
+    if given is None:
+        return None, None
+    names = [name.strip() for name in given.split(",")]
+    if len(names) > 2:
+        raise UsageError(f"--dtype {given}: TYPE or TYPE,TYPE is expected")
+    return dtype_named(names[0]), dtype_named(names[-1])

@@ -15,7 +15,7 @@ from onnxfuse.verification.draws import Family, Feeds, draw, drawn_elements, pla
 from onnxfuse.verification.element_types import is_inexact, numpy_dtype
 from onnxfuse.verification.evaluate import EvaluationError, EvaluationTimeoutError
 from onnxfuse.verification.input_data import DataSet, InputData, data_sets
-from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs
+from onnxfuse.verification.inputs import Binding, InputError, InputSpec, TooLargeError, bind, free_inputs, given_sizes
 from onnxfuse.verification.model_constants import constants_of, integers_of
 
 if TYPE_CHECKING:
@@ -133,11 +133,10 @@ def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _user_sets(data: Sequence[InputData], specs: Sequence[InputSpec], dims: Mapping[str, int] | None) -> list[InputSet]:
-    sizes = bind(specs, user=dims, sizes=(0,)).sizes
-    given = {name: size for name, size in sizes.items() if size == bind(specs, user=dims, sizes=(1,)).sizes[name]}
+    given = given_sizes(specs, dims)
     known = {spec.name for spec in specs}
     sets: list[InputSet] = []
-    for found in (found for source in data for found in data_sets(source, specs, Binding(given))):
+    for found in (found for source in data for found in data_sets(source, specs, given)):
         missing = [spec.name for spec in specs if not spec.overridable and spec.name not in found.names]
         unknown = [name for name in found.names if name not in known]
         if missing or unknown:

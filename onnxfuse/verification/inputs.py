@@ -13,7 +13,17 @@ from onnxfuse.verification.roles import Role, least_items, roles_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Binding", "InputError", "InputSpec", "Kind", "TooLargeError", "bind", "free_inputs", "symbols"]
+__all__ = [
+    "Binding",
+    "InputError",
+    "InputSpec",
+    "Kind",
+    "TooLargeError",
+    "bind",
+    "free_inputs",
+    "given_sizes",
+    "symbols",
+]
 
 Kind = Literal["tensor", "sequence", "optional", "other"]
 
@@ -192,3 +202,9 @@ def bind(specs: Sequence[InputSpec], *, user: Mapping[str, int] | None = None, s
     free = [symbol for symbol in known if symbol not in chosen]
     drawn = {symbol: sizes[index % len(sizes)] for index, symbol in enumerate(free)}
     return Binding({symbol: chosen.get(symbol, drawn.get(symbol, 0)) for symbol in known})
+
+
+def given_sizes(specs: Sequence[InputSpec], user: Mapping[str, int] | None) -> Binding:
+    """The user's sizes alone, by symbol; raises as `bind` does."""
+    one, other = (bind(specs, user=user, sizes=(size,)).sizes for size in (0, 1))
+    return Binding({symbol: size for symbol, size in one.items() if other[symbol] == size})

@@ -1,0 +1,164 @@
+"""What a device wrote: one file for each sample and output, raw, as text, or as numpy's arrays."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from onnxfuse.errors import UsageError
+from onnxfuse.verification.element_types import is_bool, is_float, is_integer
+
+__all__ = ["OutputFolder", "UnreadableError", "elements", "find", "is_exact"]
+
+# benchmark: <sample>_1.bin; ais_bench: <sample>_0.bin; msame: <sample>_output_0.bin.
+NAME: Final = re.compile(r"^(?P<sample>.+?)(?:_output)?_(?P<number>\d{1,4})\.(?P<kind>bin|txt|npy)$")
+LARGEST: Final = 2 << 30
+SHOWN: Final = 40
+
+
+class UnreadableError(Exception):
+    """A file holds no results; the message is one line, without the file's name."""
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder with results.
+
+    Attributes:
+        path: The folder.
+        files: By sample and by the place of the output among the outputs, from 0.
+        first: The number that the tool gives the first output: 0 or 1.
+    """
+
+    path: Path
+    files: Mapping[str, Mapping[int, Path]]
+    first: int
+
+
+def find(folder: Path) -> OutputFolder:
+    """Finds the results in a folder, whichever of the tools wrote them.
+
+    Raises:
+        UsageError: It is no folder, has none, or has one of them twice.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder}: is no folder of outputs: {error.strerror}") from error
+    found: dict[str, dict[int, Path]] = {}
+    for entry in entries:
+        match = NAME.match(entry.name)
+        if match is None or not entry.is_file():
+            continue
+        numbered = found.setdefault(match["sample"], {})
+        other = numbered.setdefault(int(match["number"]), entry)
+        if other is not entry:
+            raise UsageError(f"{folder}: {other.name} and {entry.name} are the same output of a sample: keep one")
+    if not found:
+        below = [entry.name for entry in entries if entry.is_dir() and any(map(NAME.match, _names(entry)))]
+        hint = f"; {', '.join(below[:3])} in it has some" if below else ""
+        raise UsageError(f"{folder}: holds no outputs: files <sample>_<number>.bin, .txt or .npy are expected{hint}")
+    first = min(1, *map(min, found.values()))
+    placed = {sample: {number - first: file for number, file in files.items()} for sample, files in found.items()}
+    return OutputFolder(folder, placed, first)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []  # it is only looked into for a hint
+
+
+def elements(file: Path, like: np.ndarray | None, dtype: np.dtype[Any] | None) -> np.ndarray:
+    """Reads one result.
+
+    Args:
+        file: The file.
+        like: What it should be like, where that is known: it tells the type of a raw file by the file's size.
+        dtype: The type of a raw file, where the user says so.
+
+    Returns:
+        The elements, flat: of a text they are integers where all are written so.
+
+    Raises:
+        UnreadableError: It cannot be read, is too large, or is not of a size or a text that fits.
+    """
+    try:
+        size = file.stat().st_size
+        if size > LARGEST:
+            raise UnreadableError(f"is larger than {LARGEST >> 30} GiB")
+        if file.suffix == ".npy":
+            with file.open("rb") as stream:
+                return np.asarray(np.load(stream, allow_pickle=False)).reshape(-1)
+        if file.suffix == ".txt":
+            return _text(file.read_text(encoding="ascii"))
+        return _load(file, dtype or _fitting(size, like))
+    except UnreadableError:
+        raise
+    except UnicodeDecodeError:
+        raise UnreadableError("is no text") from None
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror or 'it is no array of numpy'}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise UnreadableError(f"is no array of numpy: {str(error).splitlines()[0][:SHOWN]}") from error
+
+
+def _load(file: Path, dtype: np.dtype[Any]) -> np.ndarray:
+    """Reads a raw file: little-endian, without a header."""
+    data = file.read_bytes()
+    if len(data) % dtype.itemsize:
+        raise UnreadableError(f"has {len(data)} bytes, which is no number of {dtype} elements")
+    plain = dtype.newbyteorder("<") if dtype.isbuiltin == 1 else dtype
+    return np.frombuffer(data, plain).astype(dtype)
+
+
+def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
+    """The type of a raw file: of the kind of what it should be like, and as wide as its size says."""
+    if like is None:
+        return np.dtype(np.float32)
+    if not like.size:
+        return like.dtype
+    width, rest = divmod(size, like.size)
+    if not rest and width == like.dtype.itemsize:
+        return like.dtype
+    if not rest and is_float(like.dtype) and width in (2, 4, 8):
+        return np.dtype(f"f{width}")
+    if not rest and is_integer(like.dtype) and width in (1, 2, 4, 8):
+        return np.dtype(f"{like.dtype.kind if like.dtype.kind in 'iu' else 'i'}{width}")
+    also = ", or half of it in float16" if is_float(like.dtype) and like.dtype.itemsize == 4 else ""
+    raise UnreadableError(f"has {size} bytes, and {like.size} elements of {like.dtype} take {like.nbytes}{also}")
+
+
+def _text(text: str) -> np.ndarray:
+    """The numbers of a text, separated by spaces and line breaks."""
+    words = text.split()
+    try:
+        return np.array([int(word) for word in words], np.int64) if _integers(words) else np.array(words, np.float64)
+    except (ValueError, OverflowError):
+        wrong = next((word for word in words if not _is_number(word)), "")
+        cure = ": a number with a comma" if "," in wrong else ""
+        raise UnreadableError(f"has {wrong[:SHOWN]!r} where a number is expected{cure}") from None
+
+
+def _integers(words: list[str]) -> bool:
+    return bool(words) and all(len(word) <= 18 and word.lstrip("-").isdecimal() for word in words)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def is_exact(dtype: np.dtype[Any]) -> bool:
+    """Whether elements of a type are compared exactly: rounding does not change them."""
+    return is_integer(dtype) or is_bool(dtype)
