@@ -308,9 +308,8 @@ def dtype_named(name: str) -> np.dtype[Any]:
     Raises:
         UsageError: It is none that a raw file holds.
     """
-    if name == "bfloat16":
-        return np.dtype(ml_dtypes.bfloat16)
     known = ("float16", "float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)), "bool")
-    if name not in known:
+    if name not in (*known, "bfloat16"):
         raise UsageError(f"there is no type {name}; there are {', '.join(known)} and bfloat16")
-    return np.dtype(name)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    return found

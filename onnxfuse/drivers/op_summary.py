@@ -1,0 +1,227 @@
+"""Reads msprof's `op_summary_*.csv`: the time of every operator that ran, of either generation of headers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from onnxfuse.errors import UsageError
+
+__all__ = ["Op", "OpSummary", "read"]
+
+LARGEST: Final = 512 << 20
+LONGEST_FIELD: Final = 1 << 20
+SHOWN: Final = 60
+
+# By what a header is without its case and spaces; the first that is there is taken.
+NAME: Final = ("opname",)
+TYPE: Final = ("optype",)
+TIME: Final = ("taskduration(us)", "taskduration", "aicore_time(us)")
+START: Final = ("taskstarttime(us)", "taskstarttime")
+MODEL: Final = ("modelid", "modelname")
+COLUMNS: Final[Mapping[str, Sequence[str]]] = {"name": NAME, "type": TYPE, "time": TIME, "start": START, "model": MODEL}
+SHAPES: Final = ("inputshapes",)
+FORMATS: Final = ("inputformats", "outputformats")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator of the compiled model.
+
+    Attributes:
+        name: Its name there.
+        type: Its type, of Ascend's own: `StridedSliceD`.
+        time: us of one run, the mean over the runs.
+        runs: How often it ran.
+        shapes: Of its inputs, as the file has them; empty where it does not.
+        formats: Of its inputs and outputs, likewise.
+    """
+
+    name: str
+    type: str
+    time: float
+    runs: int
+    shapes: str = ""
+    formats: str = ""
+
+
+@dataclass(frozen=True)
+class OpSummary:
+    """What a file says.
+
+    Attributes:
+        ops: The operators in the order in which they ran first.
+        duration: The column that the times are from.
+        notes: What was left out, and why.
+    """
+
+    ops: tuple[Op, ...]
+    duration: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> float:
+        """The time of one run of all of them, in us."""
+        return math.fsum(op.time for op in self.ops)
+
+
+def read(path: Path, *, model_id: str | None = None) -> OpSummary:
+    """Reads an op_summary.
+
+    Args:
+        path: The file.
+        model_id: Of the model whose rows are meant, where the file has those of several.
+
+    Returns:
+        Its operators; those of several runs averaged by name.
+
+    Raises:
+        UsageError: It is none, has no times, or has several models and `model_id` is not one of them.
+    """
+    rows = list(_rows(_text(path), path))
+    header, body = (rows[0], rows[1:]) if rows else ([], [])
+    places = _places(header, path)
+    kept, notes = _timed(_of_model(body, places, model_id, path), places, path)
+    grouped: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
+    for time, row in kept:
+        grouped.setdefault((_cell(row, places["name"]) or "N/A", _cell(row, places["type"]) or "N/A"), []).append(
+            (time, row)
+        )
+    ops = [_op(name, kind, found, header) for (name, kind), found in grouped.items()]
+    runs = {op.runs for op in ops if op.name != "N/A"}
+    if len(runs) > 1:
+        notes.append(
+            f"operators ran between {min(runs)} and {max(runs)} times: each time is the mean over its own runs"
+        )
+    return OpSummary(tuple(ops), header[places["time"]].strip(), tuple(notes))
+
+
+def _op(name: str, kind: str, found: Sequence[tuple[float, list[str]]], header: Sequence[str]) -> Op:
+    times = [time for time, _ in found]
+    row = found[0][1]
+    # Operators without a name cannot be told apart: what they take together is one run's only if there was one.
+    time, runs = (fmean(times), len(times)) if name != "N/A" else (math.fsum(times), 1)
+    shapes = _cell(row, _place(header, SHAPES))
+    formats = " -> ".join(filter(None, (_cell(row, _place(header, (name,))) for name in FORMATS)))
+    return Op(name, kind, time, runs, shapes.strip('"'), formats)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is no text") from error
+    if len(data) > LARGEST:
+        raise UsageError(f"{path}: is larger than {LARGEST >> 20} MiB")
+    if "\0" in text:
+        raise UsageError(f"{path}: is no text")
+    return text
+
+
+def _rows(text: str, path: Path) -> Iterator[list[str]]:
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        yield from (row for row in reader if any(cell.strip() for cell in row))
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: is no CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _plain(header: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", header).casefold().split())
+
+
+def _place(header: Sequence[str], names: Sequence[str]) -> int | None:
+    known = [_plain(cell) for cell in header]
+    return next((known.index(name) for name in names if name in known), None)
+
+
+def _places(header: Sequence[str], path: Path) -> dict[str, int]:
+    places = {what: _place(header, names) for what, names in COLUMNS.items()}
+    found = {what: place for what, place in places.items() if place is not None}
+    if {"name", "type", "time"} <= found.keys():
+        return found
+    if "type" in found and _place(header, ("totaltime(us)",)) is not None:
+        raise UsageError(f"{path}: is an op_statistic, which has no operators; give op_summary_*.csv beside it")
+    if len(header) == 1 and ";" in header[0]:
+        raise UsageError(f"{path}: its columns are separated by semicolons; msprof writes commas")
+    missing = {"name": "Op Name", "type": "OP Type", "time": "Task Duration(us)"}
+    lacks = ", ".join(text for what, text in missing.items() if what not in found)
+    raise UsageError(f"{path}: is no op_summary of msprof: it has no column {lacks}")
+
+
+def _cell(row: Sequence[str], place: int | None) -> str:
+    """A cell without what surrounds it; empty where there is none."""
+    if place is None or place >= len(row):
+        return ""
+    text = row[place].strip().strip("\t")
+    return "" if text.upper() in ("N/A", "NA") else text
+
+
+def _of_model(
+    rows: Sequence[list[str]], places: Mapping[str, int], model_id: str | None, path: Path
+) -> Sequence[list[str]]:
+    place = places.get("model")
+    there = dict.fromkeys(found for row in rows if (found := _cell(row, place)))
+    if model_id is None and len(there) <= 1:
+        return rows
+    if model_id not in there:
+        what = "has rows of several models" if model_id is None else f"has no rows of model {model_id}"
+        raise UsageError(
+            f"{path}: {what}; give one of them: --model-id {', '.join(list(there)[:8]) or '(none has an id)'}"
+        )
+    return [row for row in rows if _cell(row, place) == model_id]
+
+
+def _timed(
+    rows: Sequence[list[str]], places: Mapping[str, int], path: Path
+) -> tuple[list[tuple[float, list[str]]], list[str]]:
+    """The rows that have a time, in the order of their start where all have one."""
+    kept: list[tuple[float, list[str]]] = []
+    wrong: list[str] = []
+    without = 0
+    for row in rows:
+        text = _cell(row, places["time"])
+        if not text:
+            without += 1
+            continue
+        time = _number(text)
+        if time is None:
+            wrong.append(text[:SHOWN])
+        else:
+            kept.append((time, row))
+    comma = ": a number with a comma; msprof writes a point" if wrong and "," in wrong[0] else ""
+    if not kept:
+        said = f"{wrong[0]!r} is no time{comma}" if wrong else "no row has a time"
+        raise UsageError(f"{path}: {said}")
+    notes = []
+    if wrong:
+        notes.append(f"{len(wrong)} rows were left out: {wrong[0]!r} is no time{comma}")
+    if without:
+        notes.append(f"{without} rows without a time were left out")
+    starts = [_number(_cell(row, places.get("start"))) for _, row in kept]
+    if all(start is not None for start in starts):
+        order = sorted(range(len(kept)), key=lambda index: starts[index] or 0.0)
+        kept = [kept[index] for index in order]
+    return kept, notes
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
