@@ -39,7 +39,7 @@ from onnxfuse.drivers.command_line import Problem, read_command
 if TYPE_CHECKING:
     from onnxfuse.model_io import ModelLike
 
-__all__ = ["AtcOptions", "option_table"]
+__all__ = ["AtcOptions"]
 
 PROGRAM: Final = "atc"
 _OPTION: Final = re.compile(r"--?([A-Za-z][^=]*)(=?)(.*)", re.DOTALL)
@@ -167,7 +167,7 @@ class AtcOptions:
     _shell: tuple[Problem, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        for name, of in option_table().items():
+        for name, of in self.table().items():
             object.__setattr__(self, name, typed(of, getattr(self, name)))
 
     def __repr__(self) -> str:
@@ -220,7 +220,7 @@ class AtcOptions:
 
     def given(self) -> dict[str, Value]:
         """Returns the options that are given, by name, in the order of a command line written anew."""
-        values = {name: getattr(self, name) for name in option_table()}
+        values = {name: getattr(self, name) for name in self.table()}
         return {name: value for name, value in values.items() if value is not None}
 
     def argv(self) -> list[str]:
@@ -231,7 +231,7 @@ class AtcOptions:
         """
         words = [PROGRAM]
         last = {group.name: at for at, group in enumerate(self._written) if group.name is not None}
-        given, table, others = self.given(), option_table(), list(self.other)
+        given, table, others = self.given(), self.table(), list(self.other)
         for at, group in enumerate(self._written):
             if group.name is None:
                 if group.words in others:
@@ -248,6 +248,20 @@ class AtcOptions:
         """Returns the names of the options that something is yet to be filled in to: `$1`, `${bs}`, `{chip_name}`."""
         return tuple(name for name, value in self.given().items() if has_placeholder(value))
 
+    @staticmethod
+    @cache
+    def table() -> dict[str, Option]:
+        """Returns what is known of each option, by name."""
+        return {entry.name: entry.metadata["option"] for entry in fields(AtcOptions) if "option" in entry.metadata}
+
+    def repeated(self) -> dict[str, tuple[str, ...]]:
+        """Returns the options that the command line gave more than once, with their values in that order."""
+        values: dict[str, list[str]] = {}
+        for group in self._written:
+            if group.name is not None and getattr(self, group.name) is not None:
+                values.setdefault(group.name, []).append(group.value)
+        return {name: tuple(found) for name, found in values.items() if len(found) > 1}
+
     def problems(self, release: Release | None = None) -> tuple[Problem, ...]:
         """Returns what is wrong with these options, the shell's constructs first.
 
@@ -257,12 +271,6 @@ class AtcOptions:
         from onnxfuse.drivers.atc_rules import broken_rules
 
         return (*self._shell, *broken_rules(self, release))
-
-
-@cache
-def option_table() -> dict[str, Option]:
-    """Returns what is known of each option, by name."""
-    return {entry.name: entry.metadata["option"] for entry in fields(AtcOptions) if "option" in entry.metadata}
 
 
 def _grouped(words: tuple[str, ...]) -> list[Written]:
@@ -277,7 +285,7 @@ def _grouped(words: tuple[str, ...]) -> list[Written]:
             groups.append(Written((word,)))
             continue
         name = found[1].replace("-", "_")
-        known = name if name in option_table() else None
+        known = name if name in AtcOptions.table() else None
         if found[2]:
             groups.append(Written((word,), known, found[3]))
         elif at < len(words) and not words[at].startswith("-"):

@@ -8,6 +8,7 @@ from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
 __all__ = [
+    "SOC_VERSIONS",
     "BufferOptimize",
     "CacheMode",
     "CoreType",
@@ -35,6 +36,25 @@ Value = str | int | bool
 _PLACEHOLDER: Final = re.compile(r"\$[A-Za-z0-9_{(@*#?]|\{[^{}]*\}")
 _TRUE: Final = frozenset(("1", "t", "true", "y", "yes"))
 _FALSE: Final = frozenset(("0", "f", "false", "n", "no"))
+
+
+SOC_VERSIONS: Final = {
+    "Ascend310": "Atlas 200, 300I (four chips), 500, 800-3000 and 800-3010",
+    "Ascend310P1": "Atlas inference series: 300I Pro, 300V Pro, 300I Duo",
+    "Ascend310P3": "Atlas inference series: 300I Pro, 300V Pro, 300I Duo",
+    "Ascend710": "Atlas inference series, in early releases",
+    "Ascend310B1": "Atlas 200I and 500 A2",
+    "Ascend910A": "Atlas training series",
+    "Ascend910B": "Atlas training series: the older 910B, not A2",
+    "Ascend910ProA": "Atlas training series",
+    "Ascend910ProB": "Atlas training series",
+    "Ascend910PremiumA": "Atlas training series",
+    "Ascend910B1": "Atlas A2: 800T A2, 800I A2",
+    "Ascend910B2": "Atlas A2: 800T A2, 800I A2",
+    "Ascend910B3": "Atlas A2: 800T A2, 800I A2",
+    "Ascend910B4": "Atlas A2: 800T A2, 800I A2",
+}
+"""The chips that are known, with what carries them. There are more: `npu-smi info` tells."""
 
 
 class Release(StrEnum):

@@ -19,6 +19,7 @@ _RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "ti
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _REDIRECTION: Final = re.compile(r"&>>?|>>|>\||>&|<>|<<<|<<-?|<&|>|<")
 _OPERATOR: Final = re.compile(r"&&|\|\||\|&|;;|[|&;()]")
+_VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9]|\{[A-Za-z_]\w*\})")
 # A name of a guide, to be filled in by the reader: `{batch size}`.
 _BRACES: Final = re.compile(r"\{[^{}'\"\\\n;|&<>()`]*\}")
 
@@ -75,10 +76,8 @@ def read_command(line: str, program: str) -> CommandLine:
                 problems.append(Problem(words[start], SHELL_SYNTAX, None, message))
             return CommandLine(tuple(words[start + 1 :]), tuple(problems))
     first = commands[0] if commands else []
-    message = f"the line does not begin with {program}" if first else "the line is empty"
-    problems.insert(
-        0, Problem(first[0] if first else program, SHELL_SYNTAX, None, f"{message}: begin it with {program}")
-    )
+    message = f"the line {'does not begin with' if first else 'is empty: begin it with'} {program}"
+    problems.insert(0, Problem((first[0] if first else "") or "''", SHELL_SYNTAX, None, message))
     return CommandLine(tuple(first), tuple(problems))
 
 
@@ -164,11 +163,11 @@ class _Scanner:
         else:
             self._end_redirection(word)
 
-    def _report(self, subject: str, message: str) -> None:
+    def _report(self, subject: str, message: str, *, rule: str = SHELL_SYNTAX) -> None:
         word = self.word or ""
         option = word.partition("=")[0] if word.startswith("-") else ""
         where = f"in {option}: " if option else ""
-        self.problems.append(Problem(subject, SHELL_SYNTAX, None, where + message))
+        self.problems.append(Problem(subject, rule, None, where + message))
 
     # ------------------------------------------------------------------ quotes
 
@@ -179,6 +178,10 @@ class _Scanner:
         self.quoted = True
         if end < 0:
             self._report(sign, "this quote is never closed: close it")
+        variable = _VARIABLE.search(inside)
+        if variable:
+            message = "between single quotes a shell does not fill it in: write double quotes"
+            self._report(variable.group(), message, rule="quoted-placeholder")
         self._add(inside, length=len(inside) + 1 + (end >= 0))
 
     def _double(self, sign: str) -> None:

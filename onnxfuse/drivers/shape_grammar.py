@@ -39,6 +39,7 @@ ANY: Final = -1
 
 # Where the vendor's parser runs out of its 64 bits.
 _LARGEST: Final = 2**63 - 1
+_BRACKETS: Final = re.compile(r"\[[^\[\]]*\]")
 
 
 class GrammarError(ValueError):
@@ -113,9 +114,10 @@ def parse_input_shape(text: str) -> tuple[InputShape, ...]:
     Raises:
         GrammarError: E10002 for its structure, E10011 for a size that is not positive, E10013 for one that is too large.
     """
-    if ":" not in _without_placeholders(text):
-        return tuple(InputShape("", _dims(entry, _shape_dim)) for entry in text.split(";"))
-    return tuple(_named(entry, "E10002", _shape_dim) for entry in text.split(";"))
+    if ":" not in _masked(text):
+        return tuple(InputShape("", _dims(entry, _shape_dim)) for entry in _parts(text, ";"))
+    entries = (_split(entry, "E10002") for entry in _parts(text, ";"))
+    return tuple(InputShape(name, _dims(dims, _shape_dim)) for name, dims in entries)
 
 
 def input_shape_text(shapes: Iterable[InputShape]) -> str:
@@ -129,12 +131,13 @@ def parse_shape_range(text: str) -> tuple[InputShape, ...]:
     Raises:
         GrammarError: E10048.
     """
-    if ":" not in _without_placeholders(text):
-        pieces = re.findall(r"\[[^\[\]]*\]", text)
-        if ",".join(pieces) != re.sub(r"(?<=\])\s*,\s*(?=\[)", ",", text.strip()):
-            raise GrammarError("E10048", f"{text!r} is no list of shapes: write [1~10,3],[4]")
+    if ":" not in _masked(text):
+        masked = _masked(text)
+        if not re.fullmatch(r"\s*\[\](\s*,\s*\[\])*\s*", _BRACKETS.sub("[]", masked)):
+            raise GrammarError("E10048", f"{_short(text)} is no list of shapes: write [1~10,3],[4]")
+        pieces = [text[found.start() : found.end()] for found in _BRACKETS.finditer(masked)]
         return tuple(InputShape("", _dims(_unbracketed(piece, "E10048"), _range_dim)) for piece in pieces)
-    entries = (_split(entry, "E10048") for entry in text.split(";"))
+    entries = (_split(entry, "E10048") for entry in _parts(text, ";"))
     return tuple(InputShape(name, _dims(_unbracketed(dims, "E10048"), _range_dim)) for name, dims in entries)
 
 
@@ -154,36 +157,31 @@ def parse_hint_shape(text: str) -> dict[int, tuple[Dim, ...]]:
         GrammarError: E10014.
     """
     shapes: dict[int, tuple[Dim, ...]] = {}
-    for entry in text.split(";"):
+    for entry in _parts(text, ";"):
         place, dims = _split(entry, "E10014")
         if not re.fullmatch("[0-9]{1,9}", place) or int(place) in shapes:
             raise GrammarError(
-                "E10014", f"{entry!r} does not begin with the place of an input of its own: write 0:[1,3]"
+                "E10014", f"{_short(entry)} does not begin with the place of an input of its own: write 0:[1,3]"
             )
         shapes[int(place)] = _dims(_unbracketed(dims, "E10014"), _hint_dim)
     return shapes
 
 
-def _named(entry: str, code: str, dim: Callable[[str], Dim]) -> InputShape:
-    name, dims = _split(entry, code)
-    return InputShape(name, _dims(dims, dim))
-
-
 def _split(entry: str, code: str) -> tuple[str, str]:
-    name, colon, dims = entry.rpartition(":")
-    if not colon or not name.strip():
-        raise GrammarError(code, f"{entry!r} is no name and shape: write name:1,3,224,224")
-    return name.strip(), dims.strip()
+    colon = _masked(entry).rfind(":")
+    if colon < 0 or not entry[:colon].strip():
+        raise GrammarError(code, f"{_short(entry)} is no name and shape: write name:1,3,224,224")
+    return entry[:colon].strip(), entry[colon + 1 :].strip()
 
 
 def _unbracketed(text: str, code: str) -> str:
-    if not (text.startswith("[") and text.endswith("]") and text.count("[") == text.count("]") == 1):
-        raise GrammarError(code, f"{text!r} does not stand in one pair of brackets: write [1~10,3]")
+    if not _BRACKETS.fullmatch(_masked(text)):
+        raise GrammarError(code, f"{_short(text)} does not stand in one pair of brackets: write [1~10,3]")
     return text[1:-1]
 
 
 def _dims(text: str, dim: Callable[[str], Dim]) -> tuple[Dim, ...]:
-    return tuple(map(dim, text.split(","))) if text.strip() else ()
+    return tuple(map(dim, _parts(text, ","))) if text.strip() else ()
 
 
 def _dims_text(shape: InputShape) -> str:
@@ -192,12 +190,16 @@ def _dims_text(shape: InputShape) -> str:
 
 def _shape_dim(text: str) -> Dim:
     text = text.strip()
+    if text.startswith("[") or text.endswith("]"):
+        raise GrammarError(
+            "E10002", f"{_short(text)} has a bracket, which belongs to --input_shape_range: leave it out"
+        )
     if text == "-1" or has_placeholder(text):
         return ANY if text == "-1" else text
     if "~" in text:
         return _range(text, "E10002")
     if not re.fullmatch("-?[0-9]+", text):
-        raise GrammarError("E10002", f"{text!r} is no size: write a positive number, -1 or a range as 8~20")
+        raise GrammarError("E10002", f"{_short(text)} is no size: write a positive number, -1 or a range as 8~20")
     size = _number(text, "E10013")
     if size <= 0:
         raise GrammarError(
@@ -213,7 +215,7 @@ def _range_dim(text: str) -> Dim:
     if "~" in text:
         return _range(text, "E10048")
     if not re.fullmatch("[0-9]+", text):
-        raise GrammarError("E10048", f"{text!r} is no size: write a positive number, -1 or a range as 8~20")
+        raise GrammarError("E10048", f"{_short(text)} is no size: write a positive number, -1 or a range as 8~20")
     return _number(text, "E10048")
 
 
@@ -222,65 +224,80 @@ def _hint_dim(text: str) -> Dim:
     if has_placeholder(text):
         return text
     if not re.fullmatch("[0-9]+", text):
-        raise GrammarError("E10014", f"{text!r} is no size: write a number")
+        raise GrammarError("E10014", f"{_short(text)} is no size: write a number")
     return _number(text, "E10014")
 
 
 def _range(text: str, code: str) -> DimRange:
     low, _, high = (part.strip() for part in text.partition("~"))
     if not (re.fullmatch("[0-9]+", low) and re.fullmatch("[0-9]+", high)):
-        raise GrammarError(code, f"{text!r} is no range: write 8~20")
+        raise GrammarError(code, f"{_short(text)} is no range: write 8~20")
     found = DimRange(_number(low, code), _number(high, code))
     if found.low > found.high:
-        raise GrammarError(code, f"the range {text!r} is empty: write the smaller size first")
+        raise GrammarError(code, f"the range {_short(text)} is empty: write the smaller size first")
     return found
 
 
 def _number(text: str, code: str) -> int:
     if len(text.lstrip("-0")) > len(str(_LARGEST)) or abs(int(text)) > _LARGEST:
-        raise GrammarError(code, f"{text[:24]}... is too large for a size")
+        raise GrammarError(code, f"{_short(text)} is too large for a size: the largest is {_LARGEST}")
     return int(text)
 
 
-def _without_placeholders(text: str) -> str:
-    return re.sub(r"\$?\{[^{}]*\}", "", text)
+def _masked(text: str) -> str:
+    """Returns a text of that length without the signs inside `${...}`, `{...}` and `$(...)`."""
+    return re.sub(r"\{[^{}]*\}|\$\([^()]*\)", lambda found: " " * len(found.group()), text)
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    """Splits a text at separators outside of what is yet to be filled in."""
+    ends = [found.start() for found in re.finditer(re.escape(separator), _masked(text))]
+    return [text[start:end] for start, end in zip([0, *(end + 1 for end in ends)], [*ends, len(text)], strict=True)]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 # ---------------------------------------------------------------------- profiles
 
-_PROFILES: Final = {"dynamic_batch_size": "E10003", "dynamic_image_size": "E10003", "dynamic_dims": "E10001"}
+_PROFILES: Final = {
+    "dynamic_batch_size": (",", "E10003"),
+    "dynamic_image_size": (";", "E10003"),
+    "dynamic_dims": (";", "E10001"),
+}
 
 
 def parse_profiles(option: str, text: str) -> tuple[tuple[int, ...], ...]:
-    """Reads the profiles of `dynamic_batch_size` ("1,2,4"), `dynamic_image_size` ("h,w;h,w") or `dynamic_dims`.
+    """Reads the profiles of `dynamic_batch_size` ("1,2,4"), `dynamic_image_size` ("h,w;h,w") or `dynamic_dims` ("a,b;c,d").
 
     One separator may stand at the end.
 
     Raises:
         GrammarError: E10003 or E10001 for a sign that does not belong there, E10020 for an image size that is no pair.
     """
-    code = _PROFILES[option]
-    separator = "," if option == "dynamic_batch_size" else ";"
+    separator, code = _PROFILES[option]
     groups = text.removesuffix(separator).split(separator)
     profiles = tuple(tuple(_profile_size(size, option, code) for size in group.split(",")) for group in groups)
     if option == "dynamic_image_size":
         for profile, group in zip(profiles, groups, strict=True):
             if len(profile) != 2:
-                raise GrammarError("E10020", f"{group!r} is no height and width: write 480,640")
+                raise GrammarError("E10020", f"{_short(group)} is no height and width: write 480,640")
     return profiles
 
 
-def profiles_text(profiles: Iterable[tuple[int, ...]]) -> str:
-    """Writes profiles of several sizes as `--dynamic_dims` and `--dynamic_image_size` take them."""
-    return ";".join(",".join(map(str, profile)) for profile in profiles)
+def profiles_text(option: str, profiles: Iterable[tuple[int, ...]]) -> str:
+    """Writes profiles as their option takes them."""
+    return _PROFILES[option][0].join(",".join(map(str, profile)) for profile in profiles)
 
 
 def _profile_size(text: str, option: str, code: str) -> int:
-    stripped = text.strip() if option == "dynamic_image_size" else text
-    if not re.fullmatch("[0-9]+", stripped):
-        blank = ", which atc does not skip here" if re.fullmatch(r"\s*[0-9]+\s*", text) else ""
-        raise GrammarError(code, f"{text!r} is no size{blank}: write digits, commas and semicolons alone")
-    return _number(stripped, code)
+    digits = text.strip(" ") if option == "dynamic_image_size" else text
+    if re.fullmatch(r"\s*[0-9]+\s*", text) and digits != digits.strip():
+        raise GrammarError(code, f"has a blank ({_short(text)}), which atc does not skip here: leave it out")
+    if not re.fullmatch("[0-9]+", digits):
+        raise GrammarError(code, f"{_short(text)} is no size: write digits, commas and semicolons alone")
+    return _number(digits, code)
 
 
 # ---------------------------------------------------------------------- outputs
@@ -307,9 +324,9 @@ def out_nodes_text(nodes: Iterable[OutNode]) -> str:
 def _out_node(entry: str) -> OutNode:
     name, _, index = entry.rpartition(":")
     if ":" in name:
-        raise GrammarError("E10001", f"{entry!r} has more than one colon, and atc takes one: rename the node")
+        raise GrammarError("E10001", f"{_short(entry)} has more than one colon, and atc takes one: rename the node")
     if not re.fullmatch("[0-9]{1,9}", index.strip()):
-        raise GrammarError("E10003", f"{index!r} is no index of an output: write name:0")
+        raise GrammarError("E10003", f"{_short(index)} is no index of an output: write name:0")
     return OutNode(_name(name), int(index))
 
 
@@ -338,5 +355,5 @@ def output_type_text(types: str | Iterable[OutputType]) -> str:
 def _output_type(entry: str) -> OutputType:
     parts = [part.strip() for part in entry.split(":")]
     if len(parts) != 3 or not re.fullmatch("[0-9]{1,9}", parts[1]) or not parts[0]:
-        raise GrammarError("E10001", f"{entry!r} is no node, index and type: write Conv_1:0:FP16")
+        raise GrammarError("E10001", f"{_short(entry)} is no node, index and type: write Conv_1:0:FP16")
     return OutputType(parts[0], int(parts[1]), parts[2])
