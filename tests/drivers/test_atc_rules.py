@@ -173,7 +173,7 @@ def test_auto_tune_belongs_to_the_older_one() -> None:
 
 
 def test_more_profiles_go_on_newer_chips() -> None:
-    many = {"input_shape": "x:-1", "dynamic_batch_size": ",".join(map(str, range(1, 257)))}
+    many: dict[str, Any] = {"input_shape": "x:-1", "dynamic_batch_size": ",".join(map(str, range(1, 257)))}
     assert broken(soc_version="Ascend950", **many) == []
     assert ("--dynamic_batch_size", "E10036") in broken(soc_version="Ascend310", **many)
 
