@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_budget",
+    "add_custom_op_library",
+    "add_dim",
     "add_families",
     "add_input_options",
     "add_json",
@@ -121,13 +123,7 @@ def stdout_is_stderr() -> Iterator[None]:
 
 def add_input_options(parser: argparse._ActionsContainer) -> None:
     """Adds what says on which inputs models are compared."""
-    parser.add_argument(
-        "--dim",
-        metavar="NAME=N",
-        action="append",
-        default=[],
-        help="size of a symbolic dim for testing, by name or as INPUT.AXIS=N; never written into the model (repeats)",
-    )
+    add_dim(parser)
     parser.add_argument(
         "--input-data",
         metavar="PATH",
@@ -137,12 +133,27 @@ def add_input_options(parser: argparse._ActionsContainer) -> None:
         help="compare on these inputs instead of drawn ones: an .npz with one array for each input, a folder of such "
         "files or of folders with one NAME.npy for each input, or an .info list of raw files (repeats)",
     )
+    add_custom_op_library(parser, "; without it they are left out: what they read is compared")
+
+
+def add_dim(parser: argparse._ActionsContainer) -> None:
+    """Adds `--dim`."""
+    parser.add_argument(
+        "--dim",
+        metavar="NAME=N",
+        action="append",
+        default=[],
+        help="size of a symbolic dim for testing, by name or as INPUT.AXIS=N; never written into the model (repeats)",
+    )
+
+
+def add_custom_op_library(parser: argparse._ActionsContainer, otherwise: str = "") -> None:
+    """Adds `--custom-op-library`; `otherwise` goes on with what happens without it."""
     parser.add_argument(
         "--custom-op-library",
         metavar="LIB.so",
         type=Path,
-        help="a shared library that registers custom operators with onnxruntime; without it they are left out: what they "
-        "read is compared",
+        help=f"a shared library that registers custom operators with onnxruntime{otherwise}",
     )
 
 

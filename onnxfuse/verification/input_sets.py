@@ -21,7 +21,7 @@ from onnxfuse.verification.model_constants import constants_of, integers_of
 if TYPE_CHECKING:
     from onnxfuse.verification.model_check import ModelCheck
 
-__all__ = ["FAMILY_NAMES", "CutError", "Feeds", "InputSet", "Progress", "StopError", "sets_of"]
+__all__ = ["FAMILY_NAMES", "SIZES", "CutError", "Feeds", "InputSet", "Progress", "StopError", "sets_of", "user_sets"]
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done with which input set, how many are done, and how many there are."""
@@ -34,6 +34,7 @@ ATTEMPTS: Final = 3
 MOST_TIMEOUTS: Final = 3
 """A model of which so many runs did not end is not tried on."""
 SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64)
+"""Tried in turn for all symbolic dims, until a model runs."""
 DISTINCT_SIZES: Final = (2, 3, 5, 4, 7, 6)
 MORE_BINDINGS: Final = 9
 """Besides the first."""
@@ -107,7 +108,7 @@ def sets_of(
     chosen = _selected(families)
     specs = free_inputs(check.a.proto)
     if data is not None:
-        return _user_sets(data, specs, dims)
+        return user_sets(data, specs, dims)
     if not check.full:
         plan = _Plan(check, specs, dims, seed, ("normal",), ())
         binding = plan.first(())
@@ -132,7 +133,20 @@ def _selected(families: Iterable[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def _user_sets(data: Sequence[InputData], specs: Sequence[InputSpec], dims: Mapping[str, int] | None) -> list[InputSet]:
+def user_sets(data: Sequence[InputData], specs: Sequence[InputSpec], dims: Mapping[str, int] | None) -> list[InputSet]:
+    """The user's own input sets.
+
+    Args:
+        data: As arrays, or where they lie.
+        specs: The inputs of the model.
+        dims: The user's sizes of symbolic dims.
+
+    Returns:
+        The sets, in order; making one reads it.
+
+    Raises:
+        UsageError: If they cannot be read, or are not for these inputs; making one raises it too.
+    """
     given = given_sizes(specs, dims)
     known = {spec.name for spec in specs}
     sets: list[InputSet] = []

@@ -15,8 +15,9 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from onnxfuse.verification.channel import Channel
 from onnxfuse.verification.memory import available_bytes, measure
 from onnxfuse.verification.sessions import EvaluationError, EvaluationMemoryError, Options, Session, load
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 # Beside the model in use: a session keeps the memory that it needed for one run.
 KEPT_SESSIONS: Final = 16
@@ -57,29 +58,18 @@ class _Server:
         self._hold = Hold()
         self._loaded: OrderedDict[bytes, _Loaded] = OrderedDict()
         self._opened = 0
-        self._limited = -LIMITED_FOR_S
 
     def answer(self, request: tuple[Any, ...], files: Sequence[int]) -> tuple[Any, ...]:
         """Returns the reply: its kind, and what belongs to it."""
-        if time.monotonic() > self._limited + LIMITED_FOR_S:
-            _limit_memory()
-            self._limited = time.monotonic()
         name, key, *arguments = request
-        try:
-            if name == "give":
-                return self.give(key, arguments[0], files)
-            if key not in self._loaded:
-                return ("unknown", self._hold.blobs())
-            self._loaded.move_to_end(key)
-            self._trim()
-            value = getattr(self, name)(self._loaded[key], *arguments)
-            return ("done", value, self._opened)
-        except EvaluationError as error:
-            return ("error", type(error).__name__, str(error))
-        except MemoryError as error:
-            return ("error", EvaluationMemoryError.__name__, str(error) or "memory is short")
-        except Exception:  # noqa: BLE001 - a fault of ours, which the other side raises
-            return ("fault", traceback.format_exc())
+        if name == "give":
+            return self.give(key, arguments[0], files)
+        if key not in self._loaded:
+            return ("unknown", self._hold.blobs())
+        self._loaded.move_to_end(key)
+        self._trim()
+        value = getattr(self, name)(self._loaded[key], *arguments)
+        return ("done", value, self._opened)
 
     def give(self, key: bytes, bundle: Bundle, files: Sequence[int]) -> tuple[Any, ...]:
         """Takes a model in."""
@@ -121,10 +111,32 @@ class _Server:
 
 
 def serve(descriptor: int) -> None:
-    """Answers until the other end of a socket is closed.
+    """Loads and runs models until the other end of a socket is closed.
 
     Args:
         descriptor: The socket.
+    """
+    listen(descriptor, _Server().answer)
+
+
+def _answered(answer: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """A reply: the answer, or what went wrong."""
+    try:
+        return answer()
+    except EvaluationError as error:
+        return ("error", type(error).__name__, str(error))
+    except MemoryError as error:
+        return ("error", EvaluationMemoryError.__name__, str(error) or "memory is short")
+    except Exception:  # noqa: BLE001 - a fault of ours, which the other side raises
+        return ("fault", traceback.format_exc())
+
+
+def listen(descriptor: int, answer: Callable[[tuple[Any, ...], Sequence[int]], tuple[Any, ...]]) -> None:
+    """Makes this process one in which models may crash, and answers until the other end of a socket is closed.
+
+    Args:
+        descriptor: The socket.
+        answer: Gives the reply to a request, which may come with open files.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -141,13 +153,16 @@ def serve(descriptor: int) -> None:
     Path(nowhere).rmdir()
     channel = Channel(socket.socket(fileno=descriptor))
     channel.send(("ready",))
-    server = _Server()
+    limited = -LIMITED_FOR_S
     while True:
         try:
             request, files = channel.receive()
         except EOFError:
             sys.exit()
-        reply = server.answer(request, files)
+        if time.monotonic() > limited + LIMITED_FOR_S:
+            _limit_memory()
+            limited = time.monotonic()
+        reply = _answered(partial(answer, request, files))
         try:
             channel.send(reply)
         except OSError as error:

@@ -28,6 +28,7 @@ __all__ = [
     "Options",
     "OrtSession",
     "Session",
+    "failure",
     "load",
     "private_copy",
 ]
@@ -180,7 +181,7 @@ class OrtSession(Session):
             serialized = model.SerializeToString()
             self.session = ort.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime and protobuf raise types of their own, with no common base but this
-            raise _failure(error) from error
+            raise failure(error) from error
         self._ort = ort
         declared = [*self.session.get_inputs(), *self.session.get_overridable_initializers()]
         self._raw_inputs = {value.name: _RAW[value.type] for value in declared if value.type in _RAW}
@@ -214,7 +215,7 @@ class OrtSession(Session):
         except Exception as error:
             if timed_out.is_set():
                 raise EvaluationTimeoutError(f"the run took longer than {timeout_s:.3g} s") from None
-            raise _failure(error) from error
+            raise failure(error) from error
         finally:
             if timer is not None:
                 timer.cancel()
@@ -293,7 +294,7 @@ class _ReferenceSession(Session):
         try:
             self._evaluator = Interruptible(model)
         except Exception as error:  # whatever an operator's implementation raises
-            raise _failure(error) from error
+            raise failure(error) from error
 
     def run(self, feeds: Mapping[str, Any], fetch: Sequence[str], timeout_s: float | None) -> list[Any]:
         import numpy as np
@@ -307,7 +308,7 @@ class _ReferenceSession(Session):
         except EvaluationError:
             raise
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
 
 def private_copy(
@@ -383,7 +384,7 @@ def _mend(graph: onnx.GraphProto) -> None:
                 _mend(body)
 
 
-def _failure(error: BaseException) -> EvaluationError:
+def failure(error: BaseException) -> EvaluationError:
     """The error of a runtime as one of ours."""
     text = _one_line(error)
     return (EvaluationMemoryError if isinstance(error, MemoryError) or _NO_MEMORY.search(text) else EvaluationError)(

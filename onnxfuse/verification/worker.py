@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from onnxfuse.errors import OnnxfuseError
 from onnxfuse.verification.cargo import Cargo
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-__all__ = ["RemoteSession", "Worker", "shared_worker"]
+__all__ = ["RemoteSession", "Worker", "shared_worker", "value_of"]
 
 # A run that is to be stopped is asked to, and is given so many seconds to hear it.
 GRACE_S: Final = 2.0
 START_LIMIT_S: Final = 120.0
 # No `-m`, which would import whatever lies in the current folder.
 _PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
-    "from onnxfuse.verification.serving import serve; serve(int(sys.argv[1]))"
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[2]);"
+    "importlib.import_module(sys.argv[3]).serve(int(sys.argv[1]))"
 )
 # Also for numpy, whose threads make the start slow.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -55,10 +55,13 @@ class Worker:
     """A process that loads and runs models. It is started when it is first needed, and again after it died.
 
     Attributes:
+        program: The module that it runs: its function `serve`.
         starts: How often it was started.
         sessions: How many sessions it made, over all its lives.
         bytes_sent: How much was sent to it.
     """
+
+    program: ClassVar[str] = "onnxfuse.verification.serving"
 
     def __init__(self) -> None:
         self.starts = 0
@@ -89,7 +92,7 @@ class Worker:
             with its:
                 try:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-P", "-c", _PROGRAM, str(its.fileno()), path],
+                        [sys.executable, "-P", "-c", _PROGRAM, str(its.fileno()), path, self.program],
                         pass_fds=[its.fileno()],
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
@@ -137,25 +140,23 @@ class Worker:
             RuntimeError: There is a fault in what runs in it.
         """
         with self._lock:
-            kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
-            if kind == "unknown":
+            reply = self.exchange((name, cargo.key, *arguments), (), timeout_s)
+            if reply[0] == "unknown":
                 try:
-                    with cargo.packed(reply[0]) as (bundle, files, copied):
+                    with cargo.packed(reply[1]) as (bundle, files, copied):
                         self.bytes_sent += copied
-                        self._exchange(("give", cargo.key, bundle), files, timeout_s)
+                        self.exchange(("give", cargo.key, bundle), files, timeout_s)
                 except OSError as error:
                     raise EvaluationMemoryError(f"weights cannot be sent: {error.strerror}") from error
-                kind, *reply = self._exchange((name, cargo.key, *arguments), (), timeout_s)
-        if kind == "fault":
-            raise RuntimeError(f"in the process for running models:\n{reply[0]}")
-        if kind == "error":
-            raise _ERRORS[reply[0]](reply[1])
-        value, opened = reply
+                reply = self.exchange((name, cargo.key, *arguments), (), timeout_s)
+        value, opened = value_of(reply)
         self.sessions, self._opened = self.sessions + opened - self._opened, opened
         return value
 
-    def _exchange(self, request: tuple[Any, ...], files: Sequence[int], timeout_s: float | None) -> Any:
-        """Sends a request and waits for the reply."""
+    def exchange(
+        self, request: tuple[Any, ...], files: Sequence[int] = (), timeout_s: float | None = None
+    ) -> tuple[Any, ...]:
+        """Sends a request and waits for the reply; raises as `ask`, but for what the reply itself says."""
         channel = self.start()
         try:
             if not self._ready:
@@ -176,7 +177,8 @@ class Worker:
             self.stop()
             raise
         self.bytes_sent, channel.bytes_sent = self.bytes_sent + channel.bytes_sent, 0
-        return reply
+        answer: tuple[Any, ...] = reply
+        return answer
 
     def _hear_from(self, channel: Channel) -> None:
         """Waits until the process is ready, the first time."""
@@ -204,6 +206,27 @@ class Worker:
         else:
             how = f"ended with code {code}"
         return f"{how}; it said: {last[:300]}" if last else how
+
+
+def value_of(reply: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a reply brings.
+
+    Args:
+        reply: Of `Worker.exchange`.
+
+    Returns:
+        What follows `done` in it.
+
+    Raises:
+        EvaluationError: It is what a runtime says of the model.
+        RuntimeError: It tells of a fault in what runs in the process.
+    """
+    kind, *rest = reply
+    if kind == "fault":
+        raise RuntimeError(f"in the process for running models:\n{rest[0]}")
+    if kind == "error":
+        raise _ERRORS[rest[0]](rest[1])
+    return tuple(rest)
 
 
 class RemoteSession(Session):

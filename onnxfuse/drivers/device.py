@@ -1,0 +1,143 @@
+"""What Ascend's two benchmark tools have in common: a compiled model, a device, and a run that is not believed unseen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from onnxfuse.drivers import _process
+from onnxfuse.drivers.performance import ONE_DEVICE, Card
+from onnxfuse.errors import ToolError, UsageError
+
+__all__ = ["Device", "Tool"]
+
+ERROR: Final = re.compile(r"\[ERROR\]\s*(.*)$")
+CURES: Final = (
+    (r"open device \S+ failed", "is there such a device, and does npu-smi info show it? Driver and firmware must fit"),
+    (r"load model from file failed", "the .om is missing or corrupt, or was compiled for another chip or a newer CANN"),
+    (r"tensorsize: \S+ filesize: \S+ not match", "a raw file has another size than the input, or a part of a batch"),
+    (r"No module named '?(ais_bench|aclruntime)", "pip install its two wheels, aclruntime and ais_bench"),
+    (r"lib\w+\.so\S*: cannot open shared object", "give the toolkit's set_env.sh with --set-env"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where models run, and how.
+
+    Attributes:
+        number: Of the device.
+        card: What carries it; its factor goes into the records.
+        batch_size: Samples in one run: what the model was compiled for; None for 1.
+        set_env: The toolkit's `set_env.sh`, whose environment the tool gets.
+        timeout: Seconds that one start of the tool may take; None for no limit.
+        output: A folder that takes what the tool reports, under `result/`; None to keep nothing.
+    """
+
+    number: int = 0
+    card: Card = ONE_DEVICE
+    batch_size: int | None = None
+    set_env: Path | None = None
+    timeout: float | None = None
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.number <= 255:
+            raise UsageError(f"a device's number is 0 to 255, not {self.number}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"a batch has 1 sample or more, not {self.batch_size}")
+
+    @property
+    def batch(self) -> int:
+        """Samples in one run."""
+        return self.batch_size or 1
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that runs compiled models.
+
+    Attributes:
+        words: The program, and the arguments that always come first.
+        device: Where it runs.
+        environment: Its variables; None for those of this process.
+    """
+
+    words: tuple[str, ...]
+    device: Device
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @classmethod
+    def on(cls, words: Sequence[str], device: Device) -> Tool:
+        """A tool with the environment that its device asks for.
+
+        Raises:
+            UsageError: There is no such set_env.sh.
+            ToolError: It fails, or the tool is there and no program.
+        """
+        if "/" in words[0] and Path(words[0]).is_file() and not os.access(words[0], os.X_OK):
+            raise ToolError(f"{words[0]} may not be run: chmod u+x it")
+        environment = None if device.set_env is None else _process.sourced(device.set_env, timeout=device.timeout)
+        return cls(tuple(words), device, environment)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return " ".join((Path(self.words[0]).name, *self.words[1:]))
+
+    def run(self, arguments: Sequence[str], folder: Path, model: Path) -> str:
+        """Runs it in a folder; returns what it printed.
+
+        Raises:
+            ToolError: It cannot be run, takes too long, ends with another code than 0, or says that something failed.
+        """
+        log = folder / "log"
+        code = _process.run(
+            [*self.words, *arguments],
+            name=self.name,
+            log=log,
+            timeout=self.device.timeout,
+            environment=self.environment,
+            folder=folder,
+        )
+        text = log.read_text(encoding="utf-8", errors="replace")
+        said = [match[1] for line in text.splitlines() if (match := ERROR.search(line))]
+        if code or said:
+            raise ToolError(f"{self.name} {_process.ending(code)} on {model}{_why(said, text)}")
+        return text
+
+    @contextmanager
+    def folder(self, output: Path | None = None) -> Iterator[Path]:
+        """An empty folder for one run; what is in its `result/` goes to `output`, or to the device's, if the run succeeds.
+
+        Args:
+            output: The folder that takes `result/`.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+        target = output or self.device.output
+        with tempfile.TemporaryDirectory(prefix="onnxfuse-run-") as name:
+            yield Path(name)
+            result = Path(name) / "result"
+            if target is None or not result.is_dir():
+                return
+            try:
+                shutil.copytree(result, target / "result", dirs_exist_ok=True)
+            except (OSError, shutil.Error) as error:
+                raise UsageError(f"{target}: cannot be written: {error}") from error
+
+
+def _why(said: Sequence[str], text: str) -> str:
+    """What the tool said was wrong, and what would cure it, as the rest of a sentence."""
+    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    reason = (said[-1] if said else last)[:300]
+    cure = next((cure for pattern, cure in CURES if re.search(pattern, text)), "")
+    return (f": {reason}" if reason else ", and printed nothing") + (f" ({cure})" if cure else "")

@@ -1,0 +1,360 @@
+"""onnxruntime in the place of a device: the same folders, files and summary as Ascend's `benchmark` writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from onnxfuse.drivers.backend import Inferred
+from onnxfuse.drivers.performance import Form, Performance, Stage
+from onnxfuse.drivers.summaries import render, render_rounds
+from onnxfuse.errors import ToolError, UsageError
+from onnxfuse.verification.worker import Worker, value_of
+
+if TYPE_CHECKING:
+    from onnxfuse.verification.eval_model import EvalModel
+    from onnxfuse.verification.input_data import DataSet
+    from onnxfuse.verification.inputs import Binding, InputSpec
+
+__all__ = ["OnnxRuntime", "OnnxRuntimeModel", "provider_of"]
+
+ATTEMPTS: Final = 3
+"""So many draws are tried at each size before a model counts as one that does not run."""
+
+
+class _Process(Worker):
+    """The process of one model: what crashes or never ends there is an error here."""
+
+    program = "onnxfuse.drivers._timed_session"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxRuntime:
+    """Runs models with onnxruntime, each in a process of its own.
+
+    Attributes:
+        batch_size: The size of the first axis of the first input, where that is symbolic; None for what runs, from 1 on.
+        dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`.
+        seed: Of the drawn inputs.
+        data: An input set of the user's, instead of drawn ones.
+        optimize: Whether onnxruntime may rewrite the graph itself.
+        threads: Threads of a session; 0 for onnxruntime's own choice, one for each core.
+        provider: The execution provider.
+        custom_op_library: A shared library that registers custom operators.
+        timeout: Seconds that loading, or the runs of one turn, may take; None for no limit.
+        output: A folder that takes the summary of each measurement, under `result/`; None to keep it.
+    """
+
+    batch_size: int | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    data: Path | None = None
+    optimize: bool = True
+    threads: int = 0
+    provider: str = "CPUExecutionProvider"
+    custom_op_library: str | None = None
+    timeout: float | None = None
+    output: Path | None = None
+
+    name: Final = "onnxruntime"
+    rounds: Final[None] = None
+    turns: Final = 20
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.threads else "a thread for each core"
+        optimized = "its own optimizations " + ("on" if self.optimize else "off")
+        return f"onnxruntime, {self.provider}, {threads}, {optimized}"
+
+    def compile(self, model: Path) -> OnnxRuntimeModel:
+        """Loads a model, and finds the sizes at which it runs; see `Backend.compile`."""
+        from onnxfuse.model_io import open_model
+        from onnxfuse.pipeline.evaluable import evaluable_before
+        from onnxfuse.verification.eval_model import without_data
+        from onnxfuse.verification.inputs import free_inputs
+
+        light = evaluable_before(open_model(model))
+        stripped = without_data(light)
+        if stripped:
+            raise UsageError(
+                f"{model}: the model carries no weights ({stripped}, for one): onnxfuse fill gives it random ones"
+            )
+        specs = [spec for spec in free_inputs(light.proto) if not spec.overridable]
+        loaded = OnnxRuntimeModel(self, model, light, specs)
+        try:
+            loaded.start()
+        except BaseException:
+            loaded.close()
+            raise
+        return loaded
+
+    def places(self, specs: Sequence[InputSpec]) -> dict[str, int]:
+        """The sizes of dims that are said, with that of the batch."""
+        dims = dict(self.dims)
+        if self.batch_size is not None:
+            first = specs[0] if specs else None
+            if first is None or not first.dims:
+                raise UsageError("the batch size is that of the first axis of the first input, and there is none")
+            address = f"{first.name}.0"
+            if dims.setdefault(address, self.batch_size) != self.batch_size:
+                raise UsageError(f"the batch size is given both as {dims[address]} and as {self.batch_size}")
+        return dims
+
+
+class OnnxRuntimeModel:
+    """A model that is loaded; see `Compiled`."""
+
+    def __init__(self, backend: OnnxRuntime, model: Path, light: EvalModel, specs: Sequence[InputSpec]) -> None:
+        self._backend = backend
+        self._light = light
+        self._specs = specs
+        self._process = _Process()
+        self.model = model
+        self.batch = 1
+        self.inputs: dict[str, str] = {}
+        self.binding = ""
+        self.version = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stop()
+
+    def start(self) -> None:
+        """Loads the model, and feeds it what it runs on; raises as `Backend.compile`."""
+        backend = self._backend
+        self.version = self._ask(
+            "load",
+            str(self.model.resolve()),
+            backend.optimize,
+            backend.threads,
+            backend.provider,
+            backend.custom_op_library,
+        )
+        feeds = self._given() if backend.data is not None else self._drawn()
+        self.inputs = {name: _text(value) for name, value in feeds.items()}
+        shape: tuple[int, ...] = getattr(next(iter(feeds.values()), None), "shape", ())
+        self.batch = max(1, shape[0]) if shape else 1
+
+    def measure(self, rounds: int) -> Performance:
+        """Times so many runs; see `Compiled.measure`."""
+        times = [1000 * seconds for seconds in self._ask("time", rounds)]
+        performance = Performance.of_rounds(times, self.batch)
+        if self._backend.output is not None:
+            file = self._backend.output / "result" / f"PureInfer_perf_of_{self.model.stem}_in_device_0.txt"
+            _write(file, render_rounds(times) + render(performance))
+        return performance
+
+    def infer(self, dataset: Path, output: Path) -> Inferred:
+        """Runs it over a dataset; see `Compiled.infer`. The last batch is filled up with its last sample."""
+        from onnxfuse.drivers.datasets import samples_of
+
+        clock = Stages()
+        samples = samples_of(dataset, self._light, self.batch)
+        folder = output / "result" / "dumpOutput_device0"
+        files: dict[str, tuple[Path, ...]] = {}
+        sets = self._sets(dataset)
+        for start in range(0, len(samples), self.batch):
+            group = samples[start : start + self.batch]
+            with clock.stage("data read"):
+                read = [each.make() for each in sets[start : start + self.batch]]
+            with clock.stage("preprocess"):
+                feeds = _batch([*read, *([read[-1]] * (self.batch - len(group)))])
+            with clock.stage("infer"):
+                seconds, outputs = self._ask("run", feeds)
+            clock.device += seconds
+            with clock.stage("post"):
+                for place, sample in enumerate(group):
+                    parts = [self._part(array, k, place) for k, array in enumerate(outputs, 1)]
+                    files[sample.stem] = tuple(
+                        _dump(folder / f"{sample.stem}_{k}.bin", part) for k, part in enumerate(parts, 1)
+                    )
+        file = output / "result" / f"perf_vision_batchsize_{self.batch}_device_0.txt"
+        performance = clock.record(len(samples), self.batch)
+        _write(file, render(performance))
+        return Inferred(folder, files, 1, performance)
+
+    def _sets(self, dataset: Path) -> list[DataSet]:
+        """The samples of a dataset, each with a 1 where a batch has its size."""
+        from onnxfuse.verification.input_data import data_sets
+        from onnxfuse.verification.inputs import Binding
+
+        single = [replace(spec, dims=(1, *spec.dims[1:])) if spec.dims else spec for spec in self._specs]
+        return data_sets(dataset, single, Binding(self._backend.dims))
+
+    def _part(self, array: Any, k: int, place: int) -> Any:
+        """What an output has for one sample of a batch."""
+        if array is None:
+            raise ToolError(f"{self.model}: output {k} is of a type that no raw file can hold")
+        if self.batch == 1:
+            return array
+        if not array.ndim or array.shape[0] % self.batch:
+            shape = list(array.shape)
+            raise ToolError(f"{self.model}: output {k} is {shape}, which is not divided by a batch of {self.batch}")
+        rows = array.shape[0] // self.batch
+        return array[rows * place : rows * (place + 1)]
+
+    def _given(self) -> dict[str, Any]:
+        from onnxfuse.verification.input_sets import user_sets
+
+        assert self._backend.data is not None  # noqa: S101 - asked before
+        sets = user_sets([self._backend.data], self._specs, self._backend.places(self._specs))
+        feeds = dict(sets[0].make())
+        self._ask("feed", feeds)
+        self.binding = f"the first input set of {self._backend.data}"
+        return feeds
+
+    def _drawn(self) -> dict[str, Any]:
+        """Draws inputs as verification does: the first on which the model runs."""
+        from onnxfuse.verification.draws import draw
+        from onnxfuse.verification.inputs import InputError, TooLargeError
+        from onnxfuse.verification.sessions import EvaluationError
+
+        reasons: list[str] = []
+        for attempt in range(ATTEMPTS):
+            for binding in self._bindings():
+                try:
+                    feeds = draw(self._specs, binding, "normal", attempt, seed=self._backend.seed)
+                    value_of(self._process.exchange(("feed", feeds), timeout_s=self._backend.timeout))
+                except TooLargeError as error:
+                    reasons.append(str(error))
+                    continue
+                except InputError as error:
+                    raise UsageError(f"{self.model}: {error}") from error
+                except EvaluationError as error:
+                    reasons.append(str(error))
+                    if self._process.starts > 1 or type(error) is not EvaluationError:
+                        raise self._failed(error) from error
+                    continue
+                self.binding = str(binding)
+                return feeds
+        sizes = "" if self._backend.places(self._specs) else ": give sizes with --dim, or inputs with --input-data"
+        raise ToolError(f"{self.model}: onnxruntime does not run it on drawn inputs: {reasons[0]}{sizes}")
+
+    def _bindings(self) -> Iterator[Binding]:
+        """Sizes of symbolic dims, from 1 on."""
+        from onnxfuse.verification.input_sets import SIZES
+        from onnxfuse.verification.inputs import bind
+
+        known: list[Binding] = []
+        for size in SIZES:
+            binding = bind(self._specs, user=self._backend.places(self._specs), sizes=(size,))
+            if binding not in known:
+                known.append(binding)
+                yield binding
+
+    def _ask(self, *request: Any) -> Any:
+        from onnxfuse.verification.sessions import EvaluationError
+
+        try:
+            return value_of(self._process.exchange(request, timeout_s=self._backend.timeout))[0]
+        except EvaluationError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> ToolError:
+        return ToolError(f"{self.model}: onnxruntime: {error}")
+
+
+def provider_of(name: str) -> str:
+    """The execution provider of a name: `CPU`, or in full `CPUExecutionProvider`.
+
+    Raises:
+        UsageError: The installed onnxruntime has none of that name.
+    """
+    import onnxruntime as ort
+
+    available: list[str] = ort.get_available_providers()
+    for provider in available:
+        if name.casefold() in (provider.casefold(), provider.casefold().removesuffix("executionprovider")):
+            return provider
+    known = ", ".join(provider.removesuffix("ExecutionProvider") for provider in available)
+    raise UsageError(f"the installed onnxruntime has no execution provider {name}; there are {known}")
+
+
+class Stages:
+    """The time that each step of a run over a dataset takes.
+
+    Attributes:
+        device: Seconds of the runs alone.
+    """
+
+    def __init__(self) -> None:
+        self.device = 0.0
+        self._started = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts what happens inside to a step."""
+        started = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def record(self, samples: int, batch: int) -> Performance:
+        """What `benchmark` would report of it.
+
+        There, `infer` and `post` run one after the other for each batch: at the same rate, which `post` counts in batches.
+        """
+        whole = time.perf_counter() - self._started
+        both = self._seconds["infer"] + self._seconds["post"]
+        stages = [Stage("e2e", samples / whole, 1000 * whole)]
+        for name, seconds in self._seconds.items():
+            counted = samples / batch if name == "post" else samples
+            taken = both if name in ("infer", "post") else seconds
+            stages.append(Stage(name, counted / taken, 1000 * seconds / counted))
+        rate = samples / self.device
+        return Performance(
+            form=Form.DATASET,
+            throughput=rate,
+            formula="Interface throughputRate",
+            sample_latency=1000 / rate,
+            batch_latency=1000 * batch / rate,
+            batch=batch,
+            batch_from="the caller",
+            stages=tuple(stages),
+        )
+
+
+def _batch(read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Samples as one batch."""
+    import numpy as np
+
+    if len(read) == 1:
+        return dict(read[0])
+    return {name: np.concatenate([each[name] for each in read]) for name in read[0]}
+
+
+def _dump(file: Path, array: Any) -> Path:
+    """Writes a raw output, little-endian as a device does."""
+    plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(plain.tobytes())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
+    return file
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
+
+
+def _text(value: Any) -> str:
+    """A value's dtype and shape: `float32[1,3,224,224]`."""
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return f"sequence of {len(value)}"
+    return f"{value.dtype}[{','.join(map(str, value.shape))}]"

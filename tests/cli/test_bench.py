@@ -1,0 +1,141 @@
+"""`onnxfuse bench`: a table on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.models import save
+from tests.drivers.tools import FAKES, Tools, om
+
+
+def test_two_models(cli: Cli, relu: Path, folder: Path) -> None:
+    done = cli("bench", relu, save("neg", folder), "--turns", "6", "--rounds", "3", "--threads", "1", "--json")
+    assert done.code == 0
+    data = done.json
+    assert (data["backend"], data["turns"], data["notes"]) == ("onnxruntime", 6, [])
+    first, second = data["models"]
+    assert first["ratio"] is None
+    ratios = second["ratio"]["ratios"]
+    assert len(ratios) == 6
+    for ratio, mine, its in zip(ratios, second["latencies_ms"], first["latencies_ms"], strict=True):
+        assert ratio == pytest.approx(mine / its)
+    assert second["ratio"]["interval"] == [min(ratios), max(ratios)]
+    assert second["ratio"]["confidence"] == 1 - 2 / 2**6
+    lines = done.err.splitlines()
+    assert lines[0].split("  ")[0] == "model"
+    assert lines[1].startswith(str(relu))
+    assert (
+        lines[3]
+        == "onnxruntime, CPUExecutionProvider, 1 thread, its own optimizations on; 6 turns of 3 runs, after a warm-up"
+    )
+    assert len(lines) == 6
+
+
+def test_one_model_has_no_ratio(cli: Cli, relu: Path) -> None:
+    done = cli("bench", relu, "--turns", "1", "--rounds", "1", "--no-optimize", "--batch-size", "3")
+    assert (done.code, done.out) == (0, "")
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert "ratio" not in lines[0]
+    assert lines[1].split()[1] == "3"
+    assert lines[2].endswith("a thread for each core, its own optimizations off; 1 turn of 1 run, after a warm-up")
+
+
+def test_models_that_take_other_inputs_are_told(cli: Cli, relu: Path, pair: Path) -> None:
+    done = cli("bench", relu, pair, "--turns", "1", "--dim", "N=2")
+    assert done.code == 0
+    assert f"note: {relu} ran on x float32[2,8], and {pair} on x float32[2,8,16,16]" in done.err.splitlines()
+
+
+def test_five_turns_show_nothing(cli: Cli, relu: Path) -> None:
+    done = cli("bench", relu, relu, "--turns", "5")
+    assert done.err.splitlines()[-1].endswith("is shown (5 turns or fewer cannot show one)")
+
+
+def test_summaries_are_kept(cli: Cli, relu: Path) -> None:
+    assert cli("bench", relu, "--turns", "1", "--summaries", "kept").code == 0
+    assert [path.name for path in Path("kept/result").iterdir()] == [f"PureInfer_perf_of_{relu.stem}_in_device_0.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--turns", "0"], "--turns is a whole number from 1 on, not 0"),
+        (["--rounds", "-1"], "--rounds is a whole number from 1 on, not -1"),
+        (["--batch-size", "0"], "--batch-size is a whole number from 1 on, not 0"),
+        (["--seconds", "nan"], "--seconds is a number of seconds above 0, not nan"),
+        (["--timeout", "0"], "--timeout is a number of seconds above 0, not 0"),
+        (["--seconds", "1", "--turns", "1"], "--turns and --seconds exclude each other: which of them ends it?"),
+        (["--device", "1"], "--device has no effect with --backend onnxruntime"),
+        (["--backend", "benchmark", "--dim", "N=1"], "--dim has no effect with --backend benchmark"),
+        (["--backend", "ais_bench", "--no-optimize"], "--optimize has no effect with --backend ais_bench"),
+        (["--provider", "x"], "the installed onnxruntime has no execution provider x; there are"),
+        (["--input-data", "none"], "--input-data none: no such file"),
+        (["--dim", "K=1"], "no input has a dim 'K'; there are: N, x.0, x.1"),
+        (["--backend", "benchmark", "--card", "x"], "x: how many devices that card has is not known"),
+        (["--backend", "benchmark", "--set-env", "none"], "none: no such file"),
+    ],
+)
+def test_mistakes(cli: Cli, relu: Path, words: list[str], message: str) -> None:
+    assert cli("bench", relu, *words).error.startswith(message)
+
+
+def test_a_stripped_model(cli: Cli, folder: Path) -> None:
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[8, 8], doc_string="stripped")
+    model = onnx.load(save("relu", folder))
+    model.graph.initializer.append(tensor)
+    model.graph.node[0].CopyFrom(onnx.helper.make_node("MatMul", ["x", "w"], ["y"]))
+    onnx.save(model, "stripped.onnx")
+    assert cli("bench", "stripped.onnx").error.endswith(
+        "the model carries no weights (w, for one): onnxfuse fill gives it random ones"
+    )
+
+
+def test_a_model_that_does_not_run_is_a_tools_failure(cli: Cli, folder: Path) -> None:
+    done = cli("bench", save("custom", folder), "--json")
+    assert done.code == 4
+    assert done.json["error"]["type"] == "ToolError"
+    assert len(done.err.splitlines()) == 1
+
+
+# ---------------------------------------------------------------------------- devices
+
+
+@pytest.mark.parametrize("name", ["benchmark", "ais_bench"])
+def test_on_a_device_the_tool_is_started_in_turns(cli: Cli, tmp_path: Path, name: str) -> None:
+    tools = Tools(tmp_path)
+    fast, slow = om(Path("fast.om"), batch=2, ms=4), om(Path("slow.om"), batch=2, ms=5)
+    program = FAKES / "benchmark.x86_64" if name == "benchmark" else Path(sys.executable)
+    words: list[str | Path] = ["--backend", name, "--set-env", tools.set_env(), "--batch-size", "2", "--turns", "2"]
+    words += ["--card", "Atlas 300I", "--rounds", "10", "--tool", program, "--json"]
+    done = cli("bench", slow, fast, *words)
+    assert done.code == 0, done.err
+    called = ["fast" if any("fast.om" in word for word in start) else "slow" for start in tools.record]
+    assert called == ["slow", "fast", "slow", "fast", "fast", "slow"]
+    first, second = done.json["models"]
+    assert second["ratio"]["median"] == pytest.approx(0.8)
+    assert first["card_throughput"] == pytest.approx(4 * 1000 / 2.5, rel=0.01)
+    assert first["batch"] == 2
+    assert "per card" in done.err.splitlines()[0]
+
+
+def test_a_device_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    words: list[str | Path] = [
+        "--backend",
+        "benchmark",
+        "--set-env",
+        Tools(tmp_path).set_env(),
+        "--tool",
+        FAKES / "benchmark.x86_64",
+    ]
+    done = cli("bench", om(Path("m.om")), *words, "--device", "2")
+    assert done.code == 4
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        "onnxfuse: error: benchmark.x86_64 ended with exit code 1 on m.om: acl open device 2 failed (is"
+    )
