@@ -153,12 +153,13 @@ class _Reference:
         """How much of its largest value each output may be off, by the noise of float16 on inputs and weights."""
         moved: dict[int, float] = {}
         try:
+            fed = [self._feeds(*pair) for pair in list(zip(self.groups, self._shapes, strict=True))[:SAMPLES]]
+            still = [self.run(feeds) for feeds in fed]
             for number in range(RUNS):
                 rng = np.random.default_rng([self._seed, 7, number])
                 noisy = self._load(jittered_model(self._model, rng, least=U))
-                for group, shapes in list(zip(self.groups, self._shapes, strict=True))[:SAMPLES]:
-                    feeds = self._feeds(group, shapes)
-                    pairs = zip(self.run(feeds), _flat(noisy.run(jittered(feeds, rng, least=U))), strict=True)
+                for feeds, results in zip(fed, still, strict=True):
+                    pairs = zip(results, _flat(noisy.run(jittered(feeds, rng, least=U))), strict=True)
                     for place, (x, y) in enumerate(pairs):
                         moved[place] = max(moved.get(place, 0.0), _moved_by(x, y))
         except EvaluationError as error:
