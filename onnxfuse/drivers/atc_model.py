@@ -49,17 +49,27 @@ def input_shapes(
     Args:
         proto: The model.
         batch_size: The size of the first axis of the inputs where that is symbolic, and of that symbol everywhere.
-        dims: Sizes of symbolic dims by name. One that has no size is -1.
+        dims: Sizes of symbolic dims, by name or by place ("input.0"). One that has no size is -1.
 
     Raises:
-        UsageError: An input is no tensor, has no rank or a name that atc cannot read; or no input has that batch.
+        UsageError: An input is no tensor, has no rank or a name that atc cannot read; no input has that batch, or such a dim.
     """
     initializers = {tensor.name for tensor in proto.graph.initializer}
+    initializers |= {sparse.values.name for sparse in proto.graph.sparse_initializer}
     inputs = [value for value in proto.graph.input if value.name not in initializers]
     sizes = dict(dims or {})
+    unknown = sorted(set(sizes) - {name for value in inputs for names in _names(value) for name in names})
+    if unknown:
+        raise UsageError(
+            f"no input has a symbolic dim {unknown[0]!r}: name one by its symbol, or by its place as input.0"
+        )
     if batch_size is not None:
-        sizes.update(dict.fromkeys(_batch_symbols(inputs, batch_size), batch_size))
-    return tuple(InputShape(_readable(value.name), _dims(value, sizes, batch_size)) for value in inputs)
+        for symbol in _batch_symbols(inputs, batch_size):
+            if sizes.setdefault(symbol, batch_size) != batch_size:
+                raise UsageError(
+                    f"dim {symbol!r} is the batch of {batch_size}, and {sizes[symbol]} is given for it: give one"
+                )
+    return tuple(InputShape(_readable(value.name), _dims(value, sizes)) for value in inputs)
 
 
 def _readable(name: str) -> str:
@@ -68,17 +78,21 @@ def _readable(name: str) -> str:
     return name
 
 
-def _dims(value: onnx.ValueInfoProto, sizes: Mapping[str, int], batch_size: int | None) -> tuple[int, ...]:
-    """Returns an input's dims: those that are stated, those of known symbols, and -1."""
-    found = []
-    for axis, dim in enumerate(_shape(value).dim):
-        if dim.HasField("dim_value"):
-            found.append(dim.dim_value)
-        elif dim.dim_param:
-            found.append(sizes.get(dim.dim_param, ANY))
-        else:
-            found.append(ANY if axis or batch_size is None else batch_size)
-    return tuple(found)
+def _names(value: onnx.ValueInfoProto) -> list[tuple[str, ...]]:
+    """Returns the names of each axis of an input: its place and its symbol, none where it has a size."""
+    places = [f"{value.name}.{axis}" for axis in range(len(_shape(value).dim))]
+    return [
+        () if dim.HasField("dim_value") else tuple(filter(None, (place, dim.dim_param)))
+        for place, dim in zip(places, _shape(value).dim, strict=True)
+    ]
+
+
+def _dims(value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Returns an input's dims: those that are stated, those that are given, and -1."""
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else next((sizes[name] for name in names if name in sizes), ANY)
+        for names, dim in zip(_names(value), _shape(value).dim, strict=True)
+    )
 
 
 def _shape(value: onnx.ValueInfoProto) -> onnx.TensorShapeProto:
@@ -90,14 +104,14 @@ def _shape(value: onnx.ValueInfoProto) -> onnx.TensorShapeProto:
 
 
 def _batch_symbols(inputs: list[onnx.ValueInfoProto], batch_size: int) -> set[str]:
-    """Returns the symbols of first axes."""
+    """Returns the names of first axes that have no size: their symbols, or where they have none their places."""
     if batch_size < 1:
         raise UsageError(f"a batch size of {batch_size} is not possible: it is 1 or more")
-    first = [_shape(value).dim[0] for value in inputs if _shape(value).dim]
-    stated = {dim.dim_value for dim in first if dim.HasField("dim_value")}
-    if all(dim.HasField("dim_value") for dim in first) and batch_size not in stated:
-        has = ", ".join(map(str, sorted(stated))) or "none"
+    first = [(_shape(value).dim[0], names[0]) for value in inputs if (names := _names(value))]
+    stated = {dim.dim_value for dim, names in first if not names}
+    if all(not names for _, names in first) and batch_size not in stated:
+        has = ", ".join(map(str, sorted(stated))) or "there is none"
         raise UsageError(
             f"the model's batch is fixed ({has}), and {batch_size} is asked for: export it with a symbolic batch"
         )
-    return {dim.dim_param for dim in first if dim.dim_param}
+    return {names[-1] for _, names in first if names}

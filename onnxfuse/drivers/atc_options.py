@@ -206,7 +206,8 @@ class AtcOptions:
             batch_size: The size of the inputs' first axis where that is symbolic.
             output: The compiled model's path; without it the model's, with `_bs<batch_size>`. A `.om` at its end is dropped,
                 since atc appends it.
-            dims: Sizes of other symbolic dims by name; one without is -1: dynamic, or filled by a profile.
+            dims: Sizes of other symbolic dims, by name or by place ("input.1"); one without is -1: dynamic, or filled by a
+                profile.
             options: Any other option of atc.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
@@ -91,9 +91,15 @@ def _words(options: AtcOptions) -> Iterator[Problem]:
         elif name in table:
             yield Problem(f"--{name}", "missing-value", None, f"has no value: write --{name}=value")
         else:
-            close = get_close_matches(name, table, 1)
-            hint = f": did you mean --{close[0]}?" if close else ": leave it out"
-            yield Problem(head, "unknown-option", None, f"is no option of atc{hint}")
+            yield Problem(head, "unknown-option", None, _unknown(name, table))
+
+
+def _unknown(name: str, table: Iterable[str]) -> str:
+    longer = [option for option in table if option.startswith(name)]
+    if len(longer) == 1:
+        return f"is no option of atc, though newer releases may take it for --{longer[0]}: write that"
+    close = get_close_matches(name, table, 1)
+    return "is no option of atc: " + (f"did you mean --{close[0]}?" if close else "leave it out")
 
 
 def _repeated(options: AtcOptions) -> Iterator[Problem]:

@@ -15,12 +15,14 @@ __all__ = ["SHELL_SYNTAX", "CommandLine", "Problem", "read_command"]
 SHELL_SYNTAX: Final = "shell-syntax"
 
 # Words that run the command after them.
-_RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "timeout", "command", "$", ">"))
+_RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "timeout", "command", "$"))
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _REDIRECTION: Final = re.compile(r"&>>?|>>|>\||>&|<>|<<<|<<-?|<&|>|<")
 _OPERATOR: Final = re.compile(r"&&|\|\||\|&|;;|[|&;()]")
 _VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9]|\{[A-Za-z_]\w*\})")
 # A name of a guide, to be filled in by the reader: `{batch size}`.
+_ORDINARY: Final = re.compile(r"""[^ \t\r\n'"\\${`<>&|;()#]+""")
+_ORDINARY_IN_QUOTES: Final = re.compile(r'[^"\\$`]+')
 _BRACES: Final = re.compile(r"\{[^{}'\"\\\n;|&<>()`]*\}")
 
 _SUBSTITUTION: Final = "what a command prints would stand here: write the value itself"
@@ -143,7 +145,8 @@ class _Scanner:
                 case "#" if self.word is None:
                     self._comment()
                 case _:
-                    self._add(sign)
+                    found = _ORDINARY.match(self.text, self.at)
+                    self._add(found.group() if found else sign)
         self._end_word()
         if self.redirection is not None:
             self._end_redirection("")
@@ -198,7 +201,8 @@ class _Scanner:
                 continue
             if here == "`" or text.startswith("$(", self.at):
                 self._report("$(" if here == "$" else here, _SUBSTITUTION)
-            self._add(here)
+            ordinary = _ORDINARY_IN_QUOTES.match(text, self.at)
+            self._add(ordinary.group() if ordinary else here)
         self._report(sign, "this quote is never closed: close it")
 
     def _escape_in_quotes(self, escaped: str) -> None:

@@ -308,6 +308,18 @@ def test_the_symbol_of_a_batch_is_filled_in_wherever_it_is() -> None:
     assert options.model is None
 
 
+def test_dims_are_named_by_symbol_or_place() -> None:
+    net = model(floats("x", [None, "S", None]), floats("y", ["N", 3]))
+    options = AtcOptions.from_model(net, soc_version="Ascend310", batch_size=2, dims={"x.1": 5, "x.2": 7})
+    assert options.input_shape == "x:2,5,7;y:2,3"
+    with pytest.raises(UsageError, match="'T'"):
+        AtcOptions.from_model(net, soc_version="Ascend310", dims={"T": 5})
+    with pytest.raises(UsageError, match="'y.1'"):
+        AtcOptions.from_model(net, soc_version="Ascend310", dims={"y.1": 5})
+    with pytest.raises(UsageError, match="3 is given"):
+        AtcOptions.from_model(net, soc_version="Ascend310", batch_size=2, dims={"N": 3})
+
+
 def test_what_is_given_stands_above_what_the_model_tells() -> None:
     options = AtcOptions.from_model(
         model(floats("x", ["N", 3, 8, 8])), soc_version="X", output="o", input_shape="x:1,3,4,4", model="m.onnx"
