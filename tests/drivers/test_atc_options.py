@@ -353,3 +353,13 @@ def test_options_are_read_without_onnx() -> None:
         "sys.exit(any(name in sys.modules for name in ('onnx', 'onnx_ir', 'numpy', 'onnxruntime')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "drivers.md").read_text(encoding="utf-8")
+    section = page.partition("## Command lines of atc\n")[2].partition("\n## ")[0]
+    exec(section.partition("```python\n")[2].partition("```")[0], {})
+    *problems, argv = capsys.readouterr().out.splitlines()
+    assert [problem.partition(":")[0] for problem in problems] == [">", "--output", "--soc_version"]
+    line = "atc --framework 5 --model=m.onnx --output=m --soc_version=Ascend310P3 --input_shape=x:-1,3 --dynamic_batch_size=1,4"
+    assert argv == str(line.split())
