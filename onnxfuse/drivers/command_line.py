@@ -20,10 +20,14 @@ _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _REDIRECTION: Final = re.compile(r"&>>?|>>|>\||>&|<>|<<<|<<-?|<&|>|<")
 _OPERATOR: Final = re.compile(r"&&|\|\||\|&|;;|[|&;()]")
 _VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9]|\{[A-Za-z_]\w*\})")
-# A name of a guide, to be filled in by the reader: `{batch size}`.
 _ORDINARY: Final = re.compile(r"""[^ \t\r\n'"\\${`<>&|;()#]+""")
 _ORDINARY_IN_QUOTES: Final = re.compile(r'[^"\\$`]+')
+# A name of a guide, to be filled in by the reader: `{batch size}`.
 _BRACES: Final = re.compile(r"\{[^{}'\"\\\n;|&<>()`]*\}")
+# Several words in one of bash: `{1,2}`, `{1..3}`.
+_EXPANSION: Final = re.compile(
+    r"""\{(?:(?:\\.|'[^']*'|"[^"]*"|[^{}'"\\\s;|&<>()`,])*?(?:,|\.\.))(?:\\.|'[^']*'|"[^"]*"|[^{}'"\\\s;|&<>()`])*\}"""
+)
 
 _SUBSTITUTION: Final = "what a command prints would stand here: write the value itself"
 _ESCAPED: Final = "with a backslash before it, the shell fills nothing in: take the backslash away"
@@ -265,8 +269,9 @@ class _Scanner:
             self._report(found.group(), "a shell splits it at the blank: fill it in, or quote the value")
             self._add(found.group())
             return
-        if found and ("," in found.group() or ".." in found.group()):
-            self._report(found.group(), "a shell makes several words of it: quote the value")
+        expansion = _EXPANSION.match(self.text, self.at)
+        if expansion:
+            self._report(_short(expansion.group()), "a shell makes several words of it: quote the value")
         self._add(sign)
 
     def _backticks(self, sign: str) -> None:

@@ -195,6 +195,8 @@ def test_lines_may_be_continued() -> None:
         ("atc --model=m\nls", "line break", ["--model=m"]),
         ("atc --output=m_{batch size}_x", "{batch size}", ["--output=m_{batch size}_x"]),
         ("atc --output=m_{1,2}", "{1,2}", ["--output=m_{1,2}"]),
+        ("atc --output=m_{1..3}", "{1..3}", ["--output=m_{1..3}"]),
+        ("atc --output={\\ ,'a'}", "{\\ ,'a'}", ["--output={ ,a}"]),
         ("atc --output=m_${a", "${", ["--output=m_${a"]),
         ("atc --output=$'m'", "$'", ["--output=$m"]),
         ('atc --output="\\$m"', "\\$", ["--output=$m"]),
