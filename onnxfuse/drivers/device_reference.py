@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from onnxfuse.drivers.device_outputs import SLACK, Comparison, OutputsVerdict, Progress, Tally, U
+from onnxfuse.drivers.info_files import of_one
 from onnxfuse.drivers.output_files import find
 from onnxfuse.errors import ModelError, UsageError
-from onnxfuse.verification.element_types import is_float
+from onnxfuse.verification.element_types import is_float, numpy_dtype
 from onnxfuse.verification.eval_model import EvalModel, without_data
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.info_list import InfoLine, grouped, read_list, read_raw, shape_of
@@ -69,32 +71,40 @@ def compare_with_model(
     for place, slack in slacks.items():
         found.tallies[place].slack = slack
     left = dict(outputs.files)
-    for done, (sample, line, feeds) in enumerate(reference.samples()):
+    done = 0
+    for batch in reference.batches:
         if progress is not None:
-            progress(f"sample {sample}", done, len(reference.groups))
+            progress(f"sample {batch[0][0].file.stem}", done, reference.count)
+        done += len(batch)
         # ais_bench cuts the name at its first point.
-        files = left.pop(sample, None) or left.pop(sample.partition(".")[0], None)
-        if files is None:
-            found.not_run.append(f"sample {sample} ({line}) has no outputs in {folder}")
-            continue
-        found.not_run += [
-            f"output {place} of sample {sample} is none of the model's"
-            for place in files.keys() - set(range(len(names)))
-        ]
+        stems = [group[0].file.stem for group in batch]
+        files = [left.pop(stem, None) or left.pop(stem.partition(".")[0], None) for stem in stems]
         try:
-            results = reference.run(feeds)
+            results = reference.run(batch) if any(files) else [[]] * len(batch)
         except EvaluationError as error:
-            found.not_run.append(f"sample {sample}: the model fails on it: {error}")
+            found.not_run += [f"sample {stem}: the model fails on it: {error}" for stem in stems]
             continue
-        for place, wanted in enumerate(results):
-            if place not in files:
-                found.not_run.append(f"output {names[place]} of sample {sample} is not in {folder}")
-                continue
-            given = found.read(1, files[place], wanted)
-            if given is not None:
-                found.tallies[place].take(sample, wanted, given)
+        for group, stem, given, wanted in zip(batch, stems, files, results, strict=True):
+            if given is None:
+                found.not_run.append(f"sample {stem} ({group[0].name}) has no outputs in {folder}")
+            else:
+                _compare_sample(found, stem, wanted, given, folder)
     found.not_run += [f"sample {sample} is in {folder}, and not in {dataset}" for sample in left]
     return found.verdict()
+
+
+def _compare_sample(
+    found: Comparison, sample: str, wanted: Sequence[np.ndarray], files: Mapping[int, Path], folder: Path
+) -> None:
+    extra = sorted(files.keys() - set(range(len(wanted))))
+    found.not_run += [f"output {place} of sample {sample} is none of the model's" for place in extra]
+    for place, result in enumerate(wanted):
+        if place not in files:
+            found.not_run.append(f"output {found.tallies[place].name} of sample {sample} is not in {folder}")
+            continue
+        given = found.read(1, files[place], result)
+        if given is not None:
+            found.tallies[place].take(sample, result, given)
 
 
 class _Reference:
@@ -122,11 +132,18 @@ class _Reference:
         if pictures is not None:
             raise UsageError(f"{pictures.at}: {pictures.name} is a picture, and how the device scales it is not known here: "
                              "give the list of raw tensors")  # fmt: skip
-        self.groups: list[list[InfoLine]] = grouped(lines, self._specs)
+        groups = grouped(lines, self._specs)
+        self.count = len(groups)
+        # A model of a fixed batch takes so many samples at once, and a device is given one in each file.
+        self.batch = _batch_of(self._specs, groups[0])
+        one = [of_one(spec, self.batch) for spec in self._specs] if self.batch > 1 else self._specs
         # All sizes now: a file that does not fit is told before the first run.
-        self._shapes = [
-            [shape_of(spec, line, self._binding) for spec, line in zip(self._specs, group, strict=True)]
-            for group in self.groups
+        self._shapes = {
+            id(group): [shape_of(spec, line, self._binding) for spec, line in zip(one, group, strict=True)]
+            for group in groups
+        }
+        self.batches: list[list[list[InfoLine]]] = [
+            groups[start : start + self.batch] for start in range(0, len(groups), self.batch)
         ]
         try:
             self._evaluator = self._load(model)
@@ -136,30 +153,43 @@ class _Reference:
     def _load(self, model: EvalModel) -> Evaluator:
         return Evaluator(model.proto, weights=model.weights, expose=False, custom_op_library=self._library)
 
-    def samples(self) -> Iterator[tuple[str, str, Mapping[str, np.ndarray]]]:
-        """Yields the samples: what their outputs are called by, the line, and the inputs."""
-        for group, shapes in zip(self.groups, self._shapes, strict=True):
-            yield group[0].file.stem, group[0].name, self._feeds(group, shapes)
+    def _feeds(self, batch: Sequence[list[InfoLine]]) -> dict[str, np.ndarray]:
+        """The inputs of a batch; one that is not full is filled up with its last sample."""
+        read = [
+            [read_raw(*part) for part in zip(self._specs, group, self._shapes[id(group)], strict=True)]
+            for group in batch
+        ]
+        if self.batch == 1:
+            return {spec.name: array for spec, array in zip(self._specs, read[0], strict=True)}
+        read += read[-1:] * (self.batch - len(read))
+        return {
+            spec.name: np.concatenate(parts) for spec, parts in zip(self._specs, zip(*read, strict=True), strict=True)
+        }
 
-    def _feeds(self, group: Sequence[InfoLine], shapes: Sequence[tuple[int, ...]]) -> dict[str, np.ndarray]:
-        parts = zip(self._specs, group, shapes, strict=True)
-        return {spec.name: read_raw(spec, line, shape) for spec, line, shape in parts}
+    def run(self, batch: Sequence[list[InfoLine]]) -> list[list[np.ndarray]]:
+        """The model's results, flat, for each sample of a batch.
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The model's results, flat; raises `EvaluationError`."""
-        return _flat(self._evaluator.run(feeds))
+        Raises:
+            EvaluationError: It fails, or gives what is not one result for each sample.
+        """
+        results = _arrays(self._evaluator.run(self._feeds(batch)))
+        if self.batch == 1:
+            return [[result.reshape(-1) for result in results]]
+        if any(result.ndim == 0 or result.shape[0] != self.batch for result in results):
+            raise EvaluationError(f"an output has no axis of {self.batch} samples")
+        return [[result[place].reshape(-1) for result in results] for place in range(len(batch))]
 
     def slacks(self, notes: list[str]) -> dict[int, float]:
         """How much of its largest value each output may be off, by the noise of float16 on inputs and weights."""
         moved: dict[int, float] = {}
         try:
-            fed = [self._feeds(*pair) for pair in list(zip(self.groups, self._shapes, strict=True))[:SAMPLES]]
-            still = [self.run(feeds) for feeds in fed]
+            fed = [self._feeds(batch) for batch in self.batches[: max(1, SAMPLES // self.batch)]]
+            still = [_arrays(self._evaluator.run(feeds)) for feeds in fed]
             for number in range(RUNS):
                 rng = np.random.default_rng([self._seed, 7, number])
                 noisy = self._load(jittered_model(self._model, rng, least=U))
                 for feeds, results in zip(fed, still, strict=True):
-                    pairs = zip(results, _flat(noisy.run(jittered(feeds, rng, least=U))), strict=True)
+                    pairs = zip(results, _arrays(noisy.run(jittered(feeds, rng, least=U))), strict=True)
                     for place, (x, y) in enumerate(pairs):
                         moved[place] = max(moved.get(place, 0.0), _moved_by(x, y))
         except EvaluationError as error:
@@ -180,9 +210,20 @@ def _moved_by(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / largest if largest else 0.0
 
 
-def _flat(results: Sequence[Any]) -> list[np.ndarray]:
-    """The results as a device writes them: tensors, each in one row."""
+def _arrays(results: Sequence[Any]) -> list[np.ndarray]:
+    """The results, as far as a device can write them."""
     for result in results:
         if not isinstance(result, np.ndarray):
             raise EvaluationError("an output is a sequence or an optional, which no device writes")
-    return [result.reshape(-1) for result in results]
+    return list(results)
+
+
+def _batch_of(specs: Sequence[InputSpec], group: Sequence[InfoLine]) -> int:
+    """How many files make up one run: the model's fixed batch, where a file is of one sample of it; else 1."""
+    firsts = {spec.dims[0] if spec.dims else None for spec in specs}
+    (first,) = firsts if len(firsts) == 1 else (None,)
+    dtype, dims = numpy_dtype(specs[0].dtype), specs[0].dims or ()
+    if not isinstance(first, int) or first < 2 or dtype is None or not all(isinstance(dim, int) for dim in dims):
+        return 1
+    whole = math.prod(dim for dim in dims if isinstance(dim, int)) * dtype.itemsize
+    return first if group[0].file.stat().st_size * first == whole else 1

@@ -20,7 +20,7 @@ from onnxfuse.errors import UsageError
 from onnxfuse.verification.info_list import InfoLine, grouped, read_list, shape_of
 from onnxfuse.verification.inputs import Binding, InputSpec
 
-__all__ = ["Sample", "check", "jpeg_size", "read", "samples_in", "write"]
+__all__ = ["Sample", "check", "jpeg_size", "of_one", "read", "samples_in", "write"]
 
 HEAD: Final = 1 << 20
 """Bytes of a picture within which its size stands; a large thumbnail or colour profile comes before it."""
@@ -159,7 +159,7 @@ def check(path: Path, inputs: Sequence[InputSpec], *, batch: int = 1) -> int:
     """
     if batch < 1:
         raise UsageError(f"a batch is 1 or more, not {batch}")
-    fed = [_of_one(spec, batch) for spec in inputs if not spec.overridable]
+    fed = [of_one(spec, batch) for spec in inputs if not spec.overridable]
     groups = grouped(read_list(path), fed)
     for group in groups:
         for spec, line in zip(fed, group, strict=True):
@@ -170,8 +170,12 @@ def check(path: Path, inputs: Sequence[InputSpec], *, batch: int = 1) -> int:
     return len(groups)
 
 
-def _of_one(spec: InputSpec, batch: int) -> InputSpec:
-    """The input as one sample of a batch is: 1 along the first axis."""
+def of_one(spec: InputSpec, batch: int) -> InputSpec:
+    """The input as one sample of a batch is: 1 along the first axis.
+
+    Raises:
+        UsageError: The model's batch is another.
+    """
     if not spec.dims:
         return spec
     first = spec.dims[0]

@@ -16,12 +16,16 @@ from typing import Any, Final, Literal
 
 from onnxfuse.errors import UsageError
 
-__all__ = ["CARDS", "ONE_DEVICE", "Card", "Form", "Performance", "Spread", "Stage", "cross_check"]
+__all__ = ["CARDS", "LEAST", "MOST", "ONE_DEVICE", "Card", "Form", "Performance", "Spread", "Stage", "cross_check"]
 
 # Figures are printed with six digits, and averages of ratios are not ratios of averages: 0.1 to 2 % are usual.
 PRINTED: Final = 1e-4
 NEAR: Final = 0.05
 STAGES_NEAR: Final = 0.10
+
+LEAST: Final = 1e-9
+MOST: Final = 1e15
+"""Between these lies whatever a tool can measure, in ms or in samples a second."""
 
 Statistic = Literal["min", "max", "mean", "median"]
 
@@ -199,7 +203,7 @@ class Performance:
             batch: Samples that a run takes.
             card: The devices on a card.
         """
-        if not times or not all(0 < time < math.inf for time in times) or batch < 1:
+        if not times or not all(LEAST <= time <= MOST for time in times) or not 1 <= batch <= MOST:
             raise UsageError("a record needs a batch of 1 or more, and 1 time or more, each above 0")
         spread = Spread.of(times)
         mean = fmean(times)

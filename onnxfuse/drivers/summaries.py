@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from onnxfuse.drivers import summary_ais_bench, summary_benchmark, summary_trtexec
-from onnxfuse.drivers.performance import NEAR, ONE_DEVICE, Card, Form, Performance
+from onnxfuse.drivers.performance import MOST, NEAR, ONE_DEVICE, Card, Form, Performance
 from onnxfuse.drivers.summary_text import Lines
 from onnxfuse.errors import UsageError
 
@@ -90,7 +90,7 @@ def _other_text(data: bytes, path: Path) -> str:
 
 def _parse(text: str, name: str, batch: int | None, named: int | None, samples: int | None, card: Card) -> Performance:
     for value, what in ((batch, "batch"), (samples, "number of samples"), (named, "batch in the file's name")):
-        if value is not None and value < 1:
+        if value is not None and not 1 <= value <= MOST:
             raise UsageError(f"{name}: a {what} is 1 or more, not {value}")
     size, size_from = (batch, "the caller") if batch is not None else (named, "the file's name" if named else "")
     found = _recognized(text, name, size, size_from)

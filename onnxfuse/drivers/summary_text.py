@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+from onnxfuse.drivers.performance import LEAST, MOST
 from onnxfuse.errors import UsageError
 
 __all__ = ["NUMBER", "Lines", "number", "pairs"]
@@ -64,7 +65,7 @@ def number(text: str, what: str, *, zero: bool = False) -> float:
         zero: Whether it may be 0.
 
     Raises:
-        UsageError: It is none, or not one that a measurement can give: NaN, an infinity, a negative one.
+        UsageError: It is none, or not one that a measurement can give: NaN, a negative one, one of the size of 1e300.
     """
     text = text.rstrip(_TRAILING)
     if "," in text:
@@ -73,7 +74,7 @@ def number(text: str, what: str, *, zero: bool = False) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not (LEAST <= value <= MOST or (value == 0 and zero)):
         raise UsageError(f"{what} is {text[:40]}, which no measurement gives")
     return value
 

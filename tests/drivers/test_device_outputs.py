@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from onnxfuse.cli.main import main
 from onnxfuse.drivers.device_outputs import OutputsVerdict, compare, dtype_named
 from onnxfuse.drivers.info_files import Sample, write
+from onnxfuse.drivers.onnxruntime import OnnxRuntime
 from onnxfuse.drivers.output_files import find
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.judgement import Tolerance
@@ -225,11 +226,10 @@ def test_names_of_samples_may_have_underscores(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ against the model
 
 
-def network(folder: Path, *, symbolic: bool = False) -> Path:
+def network(folder: Path, *, batch: str = "1") -> Path:
     """A small network with weights of its own and an output of integers."""
-    n = "N" if symbolic else "1"
     text = f"""<ir_version: 8, opset_import: ["": 17]>
-    g (float[{n}, 3, 8, 8] image) => (float[{n}, 10] scores, int64[{n}] best) {{
+    g (float[{batch}, 3, 8, 8] image) => (float[{batch}, 10] scores, int64[{batch}] best) {{
       x = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(image, w)
       r = Relu(x)
       p = GlobalAveragePool(r)
@@ -298,6 +298,39 @@ def test_a_device_in_float16_agrees_with_its_model(tmp_path: Path, capfd: pytest
     assert "note: tolerance of float16 on a device: 2^-7 |x|, and of the largest |x|, as measured:" in captured.err
 
 
+@pytest.mark.parametrize("batch", ["2", "3", "8"])
+def test_a_model_of_a_fixed_batch_takes_samples_together(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], batch: str
+) -> None:
+    info, data = dataset(tmp_path)
+    out = device(tmp_path / "out", network(tmp_path, batch="N"), data, lambda scores: scores)
+    model = network(tmp_path, batch=batch)
+    assert run(out, model, "--input-data", info, "--json") == 0
+    scores, best = json.loads(capfd.readouterr().out)["outputs"]
+    assert (scores["samples"], scores["different"], best["samples"], best["different"]) == (3, 0, 3, 0)
+    put(out, "s2_1.bin", np.ones((1, 10), np.float32))
+    (out / "s1_1.bin").unlink()
+    assert run(out, model, "--input-data", info) == 1
+    told = capfd.readouterr().err
+    assert "different: output scores, sample s2: " in told
+    assert "output scores of sample s1 is not in" in told
+
+
+@pytest.mark.parametrize("batch", ["1", "2", "N"])
+def test_what_onnxruntime_writes_is_what_the_model_gives(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], batch: str
+) -> None:
+    model = network(tmp_path, batch=batch)
+    info, _ = dataset(tmp_path)
+    with OnnxRuntime().compile(model) as compiled:
+        inferred = compiled.infer(info, tmp_path)
+    assert run(inferred.folder, model, "--input-data", info, "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [output["samples"] for output in found["outputs"]] == [3, 3]
+    assert [output["bit_equal"] for output in found["outputs"]][1] == 3
+    assert found["outputs"][0]["of_allowed"] < 1e-3
+
+
 def test_an_error_of_five_percent_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = network(tmp_path)
     info, data = dataset(tmp_path)
@@ -309,7 +342,7 @@ def test_an_error_of_five_percent_is_told(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_what_is_missing_or_short_or_extra_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = network(tmp_path, symbolic=True)
+    model = network(tmp_path, batch="N")
     info, data = dataset(tmp_path)
     out = device(tmp_path / "out", model, data, lambda scores: scores, first=0)
     (out / "s0_0.bin").unlink()

@@ -340,6 +340,8 @@ def test_summaries_of_two_tools_are_refused(one: str, other: str) -> None:
         (PURE.replace("157.113", "nan"), "ave_throughputRate is nan, which no measurement gives"),
         (PURE.replace("157.113", "-157"), "ave_throughputRate is -157"),
         (PURE.replace("157.113", "0"), "ave_throughputRate is 0"),
+        (PURE.replace("157.113", "1e-320"), "ave_throughputRate is 1e-320"),
+        (PURE.replace("157.113", "1e300"), "ave_throughputRate is 1e300"),
         (PURE.replace("157.113", "1e999"), "ave_throughputRate is 1e999"),
         (PURE.replace("157.113", "1.5.7"), "ave_throughputRate is 1.5.7"),
         (PURE.replace("6.41437", "inf"), "line 1: ave_latency is inf"),
@@ -362,6 +364,7 @@ def test_full_width_digits_and_commas_read_as_what_they_stand_for() -> None:
 
 def test_a_batch_that_is_none_is_refused() -> None:
     assert "a batch is 1 or more, not 0" in refused(PURE, batch=0)
+    assert "a batch is 1 or more, not 1000" in refused(PURE, batch=10**16)
     assert "a number of samples is 1 or more, not -3" in refused(DATASET, samples=-3)
 
 
