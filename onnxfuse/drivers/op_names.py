@@ -7,13 +7,13 @@ The compiler keeps a node's name (`<OpType>_<k>` for the k-th that has none), jo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["INSERTED", "NodeNames", "names_of"]
+__all__ = ["INSERTED", "NodeNames", "named", "names_of"]
 
 INSERTED: Final = re.compile(r"^(?:.*/)?trans_([A-Za-z]\w*?)_\d+$")
 """The name of an operator that the compiler inserted, with its type."""
@@ -25,13 +25,17 @@ LONGEST: Final = 1024
 def names_of(nodes: Iterable[onnx.NodeProto]) -> dict[str, str]:
     """The nodes of a graph by the names that the compiler's parser gives them, with their op_types."""
     found: dict[str, str] = {}
-    unnamed = 0
-    for node in nodes:
-        name = node.name
-        if not name:
-            name, unnamed = f"{node.op_type}_{unnamed}", unnamed + 1
+    for name, node in named(nodes):
         found.setdefault(name, node.op_type)
     return found
+
+
+def named(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.NodeProto]]:
+    """Yields the nodes of a graph, each with the name that the compiler's parser gives it."""
+    unnamed = 0
+    for node in nodes:
+        yield node.name or f"{node.op_type}_{unnamed}", node
+        unnamed += not node.name
 
 
 class NodeNames:

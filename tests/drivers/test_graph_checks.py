@@ -1,0 +1,351 @@
+"""What is found in a graph before it is handed to atc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array
+
+from onnxfuse import UsageError
+from onnxfuse.drivers.atc import AtcOptions
+from onnxfuse.drivers.findings import Finding, Severity
+from onnxfuse.drivers.graph_checks import check_graph, problems_of
+from onnxfuse.pipeline import registry
+from onnxfuse.pipeline.pipeline import Pipeline
+
+
+def parsed(
+    body: str, *, inputs: str = "float[1, 4] x", outputs: str = "float[1, 4] y", opset: int = 11
+) -> onnx.ModelProto:
+    """A small model from the text of its nodes."""
+    text = f'<ir_version: 8, opset_import: ["": {opset}]> example ({inputs}) => ({outputs}) {{ {body} }}'
+    return onnx.parser.parse_model(text)
+
+
+def found(model: onnx.ModelProto, *, cann: str = "", **options: Any) -> list[Finding]:
+    return list(check_graph(model, AtcOptions(soc_version="Ascend310", **options), cann=cann))
+
+
+def only(model: onnx.ModelProto, check: str, *, cann: str = "", **options: Any) -> Finding:
+    """The one finding of a check, and there is no error beside it."""
+    (finding,) = [item for item in found(model, cann=cann, **options) if item.check == check]
+    return finding
+
+
+PLAIN = "[one] y = Relu(x)"
+
+
+@pytest.mark.parametrize("cann", ["", "5.0.2", "5.1.RC1", "6.3", "7.0", "8.0.0", "9.1"])
+def test_nothing_is_wrong(cann: str) -> None:
+    assert not found(parsed(PLAIN), cann=cann)
+
+
+@pytest.mark.parametrize(
+    ("cann", "opset", "severity", "cure"),
+    [
+        ("5.1", 9, Severity.WARNING, "convert-opset{to=11}"),
+        ("5.1", 13, Severity.WARNING, "opset 11"),
+        ("5.1", 14, Severity.ERROR, "opset 11"),
+        ("5.1", 7, Severity.ERROR, "convert-opset{to=11}"),
+        ("5.1", 6, Severity.ERROR, "export it with opset 11"),
+        ("7.0", 15, Severity.WARNING, "opset 13"),
+        ("7.0", 16, Severity.ERROR, "opset 13"),
+        ("8.0.0", 16, Severity.WARNING, "opset 15"),
+        ("8.0.0", 19, Severity.ERROR, "opset 15"),
+        ("", 18, None, ""),
+        ("", 19, Severity.ERROR, "opset 18"),
+        ("", 9, Severity.WARNING, "convert-opset{to=11}"),
+    ],
+)
+def test_opsets(cann: str, opset: int, severity: Severity | None, cure: str) -> None:
+    model = parsed(PLAIN, opset=opset)
+    if severity is None:
+        assert not found(model, cann=cann)
+        return
+    finding = only(model, "opset", cann=cann)
+    assert (finding.severity, finding.code) == (severity, "E16002")
+    assert cure in finding.cure
+    assert f"opset {opset}" in finding.message
+    if "convert-opset{" in finding.cure:  # a pass that is there, written as one
+        Pipeline.parse(finding.cure.split("'")[1])
+
+
+def test_several_domains() -> None:
+    model = parsed(PLAIN)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    finding = only(model, "opset")
+    assert (finding.severity, finding.code, finding.at) == (Severity.ERROR, "E16005", ("ai.onnx", "ai.onnx.ml"))
+    for node in model.graph.node:
+        node.domain = "ai.onnx"
+    assert not found(model)
+
+
+@pytest.mark.parametrize("cann", ["4.0", "five", "5x", "-5", "²"])
+def test_what_is_no_version(cann: str) -> None:
+    with pytest.raises(UsageError, match="no version of CANN"):
+        found(parsed(PLAIN), cann=cann)
+
+
+def test_operators() -> None:
+    model = parsed("[one] a = Gelu(x) [two] y = Relu(a)", opset=20)
+    finding = only(model, "operators")
+    assert (finding.severity, finding.at) == (Severity.WARNING, ("Gelu",))
+    model = parsed("[one] a = Relu(x) [two] y = my.own.Thing(a)")
+    model.opset_import.append(helper.make_opsetid("my.own", 1))
+    assert only(model, "operators").at == ("my.own::Thing",)
+
+
+# ---- names
+
+
+def test_names() -> None:
+    model = parsed("[one] a = Relu(x) [one] b = Relu(a) c = Relu(b) [d] y = Relu(c)")
+    model.graph.node[3].name = "odd: name"
+    errors, warnings, notes = (
+        [item for item in found(model) if item.check == "names" and item.severity is severity] for severity in Severity
+    )
+    assert [(item.at, item.code) for item in errors] == [(("one",), "E13009")]
+    assert [item.at for item in warnings] == [("odd: name",)]
+    assert notes[0].message.startswith("1 of 4 nodes have no name")
+
+
+# ---- inputs
+
+
+DYNAMIC = "float[N, 4] x"
+
+
+def test_dynamic_dims() -> None:
+    model = parsed(PLAIN, inputs=DYNAMIC)
+    finding = only(model, "dynamic-dims")
+    assert (finding.severity, finding.at) == (Severity.WARNING, ("x.0",))
+    finding = only(model, "dynamic-dims", cann="5.1")
+    assert (finding.severity, finding.code) == (Severity.ERROR, "E10011")
+    assert "--batch-size" in finding.cure
+    assert not found(model, input_shape="x:8,4", cann="5.1")
+    assert not found(model, input_shape="8,4", cann="5.1")
+    assert not found(model, input_shape="x:-1,4", dynamic_batch_size="1,2", cann="5.1")
+    assert not found(model, input_shape_range="x:[1~8,4]", cann="5.1")
+    assert only(model, "dynamic-dims", input_shape="x:-1,4").at == ("x.0",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "severity", "code"),
+    [
+        ("z:1,4", Severity.ERROR, "E10016"),
+        ("one:1,4", Severity.ERROR, "E10017"),
+        ("x:1,4,1", Severity.ERROR, "E10049"),
+        ("x:1,5", Severity.WARNING, "E10050"),
+    ],
+)
+def test_input_shapes(shape: str, severity: Severity, code: str) -> None:
+    finding = only(parsed(PLAIN), "input-shape", input_shape=shape)
+    assert (finding.severity, finding.code) == (severity, code)
+
+
+def test_a_model_without_inputs() -> None:
+    model = parsed("[one] y = Constant <value = float[1, 4] {1, 2, 3, 4}> ()", inputs="")
+    assert only(model, "input-shape").code == "E16001"
+
+
+# ---- outputs
+
+
+@pytest.mark.parametrize(
+    ("out_nodes", "code", "says"),
+    [
+        ("one:0", None, ""),
+        ("y", None, ""),
+        ("z", "E10016", "they are y"),
+        ("one", "E10016", "write one:0"),
+        ("on:0", "E11017", "is one meant?"),
+        ("something:0", "E11017", "--report says what became of it"),
+        ("one:1", "E10003", "give another index"),
+    ],
+)
+def test_out_nodes(out_nodes: str, code: str | None, says: str) -> None:
+    if code is None:
+        assert not found(parsed(PLAIN), out_nodes=out_nodes)
+        return
+    finding = only(parsed(PLAIN), "out-nodes", out_nodes=out_nodes)
+    assert (finding.severity, finding.code) == (Severity.ERROR, code)
+    assert says in finding.cure
+
+
+# ---- values
+
+
+def with_constant(array: np.ndarray, body: str, **kinds: Any) -> onnx.ModelProto:
+    model = parsed(body, **kinds)
+    model.graph.initializer.append(from_array(array, "c"))
+    return model
+
+
+@pytest.mark.parametrize("number", [65505.0, -1e9, 1e38, float("inf"), float("-inf"), float("nan")])
+def test_float16(number: float) -> None:
+    model = with_constant(
+        np.array([1, number], np.float32), "[one] a = Add(x, c) [two] y = Relu(a)", inputs="float[2] x"
+    )
+    finding = only(model, "float16")
+    assert (finding.severity, finding.at) == (Severity.WARNING, ("c",))
+    assert "±60000" in finding.cure
+    assert only(model, "float16", precision_mode="allow_mix_precision").at == ("c",)
+    for mode in ("force_fp32", "must_keep_origin_dtype", "allow_fp32_to_fp16"):
+        assert not found(model, precision_mode=mode)
+    assert not found(model, precision_mode_v2="origin")
+
+
+def test_float16_of_what_fits() -> None:
+    assert not found(with_constant(np.array([65504, -65504], np.float32), "[one] y = Add(x, c)", inputs="float[2] x"))
+    # a bound beyond all numbers is none
+    clip = "[one] y = Clip(x, , c)"
+    assert not found(with_constant(np.array(3e38, np.float32), clip))
+
+
+def test_float16_in_a_constant_node_of_a_branch() -> None:
+    model = parsed(
+        "[one] y = If(b) <then_branch = g () => (float[1, 4] t) "
+        "{ [deep] k = Constant <value = float[1] {-1000000000.0}> () [in] t = Add(x, k) }, "
+        "else_branch = h () => (float[1, 4] e) { [id] e = Identity(x) }>",
+        inputs="float[1, 4] x, bool b",
+    )
+    assert only(model, "float16").at == ("k",)
+
+
+def test_float64() -> None:
+    model = with_constant(
+        np.ones(4), "[up] a = Cast <to = 11> (x) [one] b = Add(a, c) [down] y = Cast <to = 1> (b)", inputs="float[4] x"
+    )
+    finding = only(model, "float64")
+    assert (finding.severity, finding.at) == (Severity.WARNING, ("c", "up"))
+    assert only(parsed(PLAIN, inputs="double[4] x", outputs="double[4] y"), "float64").at == ("x", "y")
+
+
+def test_int64_constants() -> None:
+    body = "[one] y = Add(x, c)"
+    kinds = {"inputs": "int64[1] x", "outputs": "int32[1] y"}
+    assert only(with_constant(np.array([2**31]), body, **kinds), "int64").at == ("c",)
+    assert only(with_constant(np.array([-(2**31) - 1]), body, **kinds), "int64").at == ("c",)
+    for number in (2**31 - 1, -(2**31)):
+        assert not found(with_constant(np.array([number]), body, **kinds))
+    # an end beyond all sizes
+    cut = "[zero] s = Constant <value = int64[1] {0}> () [one] y = Slice(x, s, c)"
+    assert not found(with_constant(np.array([2**63 - 1]), cut))
+
+
+def test_indices_that_become_int32() -> None:
+    body = "[top] v, i = TopK(x, k) [one] y = Add(i, c)"
+    model = with_constant(np.array([7]), body, outputs="int32[1, 1] y")
+    model.graph.initializer.append(from_array(np.array([1]), "k"))
+    finding = only(model, "int64")
+    assert (finding.severity, finding.at, finding.code) == (Severity.WARNING, ("one",), "E89999")
+    model.graph.node[1].input[0] = "v"  # the values are no indices
+    assert not [item for item in found(model) if item.code == "E89999"]
+
+
+def test_int64_outputs() -> None:
+    finding = only(parsed("[one] y = Shape(x)", outputs="int64[2] y"), "int64")
+    assert (finding.severity, finding.at) == (Severity.NOTE, ("y",))
+
+
+def test_a_model_without_its_weights() -> None:
+    model = parsed("[one] y = MatMul(x, w)")
+    model.graph.initializer.append(TensorProto(name="w", dims=[4, 4], data_type=1, doc_string="stripped"))
+    finding = only(model, "weights")
+    assert (finding.severity, finding.at) == (Severity.ERROR, ("w",))
+    assert "onnxfuse fill" in finding.cure
+
+
+def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
+    model = with_constant(np.full((4, 4), 1e6, np.float32), "[one] y = MatMul(x, c)")
+    onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    (finding,) = check_graph(tmp_path / "m.onnx", AtcOptions())
+    assert finding.check == "float16"
+
+
+# ---- what is slow
+
+
+def test_large_pools() -> None:
+    def pool(attributes: str) -> onnx.ModelProto:
+        return parsed(
+            f"[one] y = AveragePool <{attributes}> (x)", inputs="float[1, 4, 128, 128] x", outputs="float[1, 4, H, W] y"
+        )
+
+    for attributes in ("kernel_shape = [16, 16]", "kernel_shape = [2, 2], strides = [64, 1]"):
+        finding = only(pool(attributes), "slow-operators")
+        assert (finding.severity, finding.at, finding.code) == (Severity.WARNING, ("one",), "W11001")
+    assert not found(pool("kernel_shape = [15, 17], strides = [63, 63]"))
+
+
+def test_what_passes_would_change() -> None:
+    model = parsed(
+        "[s] s = Constant <value = int64[1] {1}> () [e] e = Constant <value = int64[1] {9}> () "
+        "[one] a = Slice(x, s, e) [two] y = Slice(a, s, e)",
+        inputs="float[16] x",
+        outputs="float[7] y",
+    )
+    before = model.SerializeToString()
+    finding = only(model, "slow-operators")
+    assert (finding.severity, finding.at) == (Severity.NOTE, ("two",))
+    assert finding.message == "merge-sliced would apply 1 time: Merge consecutive Slice nodes into one"
+    assert model.SerializeToString() == before
+    assert "merge-sliced" in registry.origins()
+
+
+def test_all_passes_that_are_named_are_there() -> None:
+    assert {"convert-opset", "merge-sliced"} <= set(registry.origins())
+    assert "ascend" in registry.presets()
+
+
+# ---- the options themselves
+
+
+def test_problems() -> None:
+    given = AtcOptions(
+        model="m.onnx", framework=5, output="$OUT", soc_version="Ascend310", log="verbose", other=(("--new=1",),)
+    )
+    checks = {item.check: item for item in problems_of(given)}
+    assert {item.severity for item in checks.values()} == {Severity.ERROR}
+    assert any(item.code == "E10010" for item in checks.values())
+    assert "--output" in checks["placeholder"].message
+    assert not any("--new" in item.message for item in checks.values())
+    assert not problems_of(AtcOptions(model="m.onnx", framework=5, output="m"), without=["--soc_version"])
+    (missing,) = problems_of(AtcOptions(model="m.onnx", framework=5, output="m"))
+    assert missing.code == "E10054"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code"),
+    [
+        ("input_shape", "x:1,a", "E10002"),
+        ("input_shape", "x:1,0", "E10011"),
+        ("out_nodes", "one:0;y", "E10001"),
+        ("out_nodes", "a:b:0", "E10001"),
+    ],
+)
+def test_what_is_wrong_by_itself_is_told_once(option: str, value: str, code: str) -> None:
+    assert not found(parsed(PLAIN), **{option: value})
+    values: dict[str, Any] = {option: value}
+    given = AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310", **values)
+    assert [item.code for item in problems_of(given)] == [code]
+
+
+def test_options_of_another_release() -> None:
+    given = AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310", precision_mode_v2="fp16")
+    assert not problems_of(given)
+    assert not problems_of(given, "8.0")
+    assert [item.check for item in problems_of(given, "5.1")] == ["release"]
+
+
+def test_a_finding_as_text() -> None:
+    finding = Finding(Severity.ERROR, "names", "what", "cure", tuple("abcde"), "E1")
+    assert str(finding) == "error: names: what (at a, b, c and 2 more); cure [E1]"
+    assert str(Finding(Severity.NOTE, "names", "what", "")) == "note: names: what"
+    assert finding.to_dict()["at"] == list("abcde")

@@ -1,0 +1,228 @@
+"""Names of nodes after a rewrite, followed by what they compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+import pytest
+
+import onnxfuse
+from onnxfuse import UsageError
+from onnxfuse.cli.main import main
+from onnxfuse.drivers.atc import AtcOptions
+from onnxfuse.drivers.findings import Severity
+from onnxfuse.drivers.renames import GoneError, Outputs, Renames, renamed_options
+
+NASNET: Final = Path(onnxfuse.__file__).parent.parent / "examples" / "nasnetlarge" / "nasnetlarge.onnx"
+
+# A chain of Slices, and a Softmax whose axis is moved.
+MODEL: Final = """
+<ir_version: 8, opset_import: ["": 13]>
+example (float[2, 6, 20, 197] x) => (float[2, 6, 16, 197] y, float[2, 6, 20, 197] z)
+<int64[1] one = {1}, int64[1] two = {2}, int64[1] end = {18}, int64[1] far = {17}, int64[1] axis = {2}, int64[1] other = {3}>
+{
+    [cut] a = Slice(x, one, end, axis)
+    [cut_again] b = Slice(a, one, far, axis)
+    [soft] c = Softmax <axis = 3> (x)
+    [scaled] y = Relu(b)
+    z = Relu(c)
+}
+"""
+
+
+@pytest.fixture
+def rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A folder with a model, what the passes for Ascend made of it, and the report."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.parser.parse_model(MODEL), "m.onnx")
+    assert main(["apply", "m.onnx", "-o", "out.onnx", "-p", "ascend", "--json"]) == 0
+    Path("report.json").write_text(capsys.readouterr().out)
+    return tmp_path
+
+
+def outputs(path: str | Path) -> Outputs:
+    return Outputs.of(onnx.load(path, load_external_data=False).graph)
+
+
+def test_names_that_atc_gives() -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]> g (float[4] x) => (float[2] y, float[2] z) {
+        a = Relu(x) [b] c = Relu(a) d = Abs(c) y, z = Split <axis = 0> (d) }"""
+    found = Outputs.of(onnx.parser.parse_model(text).graph)
+    assert list(found.values) == ["Relu_0", "b", "Abs_1", "Split_2"]
+    assert found.places["z"] == ("Split_2", 1)
+
+
+def test_an_output_is_followed_by_its_value(rewritten: Path) -> None:
+    """Each place that is returned computes what the old one did, as onnxruntime sees it."""
+    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    assert renames.original == outputs("m.onnx")
+    x = np.random.default_rng(0).normal(size=(2, 6, 20, 197)).astype(np.float32)
+    followed = {}
+    for node in ("cut_again", "soft", "scaled", "Relu_0"):
+        place = renames.output(node, 0, now)
+        followed[node] = place[0]
+        old, new = outputs("m.onnx").values[node][0], now.values[place[0]][place[1]]
+        assert np.array_equal(computed("m.onnx", old, x), computed("out.onnx", new, x))
+    # Another node has the name now, or the same name means another node.
+    assert followed["soft"] != "soft"
+    assert followed["Relu_0"] != "soft"
+
+
+def computed(path: str, value: str, x: np.ndarray) -> np.ndarray:
+    model = onnx.load(path)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=value))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: np.ndarray = session.run(None, {"x": x})[0]
+    return result
+
+
+def test_what_is_gone(rewritten: Path) -> None:
+    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    with pytest.raises(GoneError, match=r"^nothing computes output 0 of cut any more: cut_again stands for it$"):
+        renames.output("cut", 0, now)
+    with pytest.raises(GoneError, match=r"^scaled had no output 1 in the model as it was$"):
+        renames.output("scaled", 1, now)
+    with pytest.raises(GoneError, match=r"^neither the model as it was nor the model as it is has a node no$"):
+        renames.output("no", 0, now)
+
+
+def test_a_name_of_today(rewritten: Path) -> None:
+    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    (new,) = (
+        set(now.values)
+        - set(outputs("m.onnx").values)
+        - {name for name in now.values if "Relu" in name}
+        - {name for name in now.values if now.values[name] == ("c",)}
+    )
+    assert renames.output(new, 0, now) == (new, 0)
+
+
+@pytest.mark.parametrize("how", ["gone", "in place", "elsewhere"])
+def test_without_the_model_as_it_was(rewritten: Path, how: str) -> None:
+    """What a pass has touched is not guessed."""
+    if how == "gone":
+        Path("m.onnx").unlink()
+    elif how == "in place":
+        shutil.copy("out.onnx", "m.onnx")
+    else:
+        (rewritten / "there").mkdir()
+    now = outputs("out.onnx")
+    report = rewritten / "report.json"
+    if how == "elsewhere":
+        os.chdir("there")
+    renames = Renames.read(report)
+    assert renames.original is None
+    assert renames.output("scaled", 0, now) == ("scaled", 0)
+    for node in ("cut", "cut_again", "soft"):
+        with pytest.raises(
+            GoneError, match=f"^a pass replaced {node}: .* stands? for it, and the model as it was is not"
+        ):
+            renames.output(node, 0, now)
+
+
+def test_options(rewritten: Path) -> None:
+    Path("keep.txt").write_text("cut\nscaled\nOpType::Softmax\nsoft\n")
+    given = AtcOptions(
+        out_nodes="scaled:0;soft:0",
+        output_type="scaled:0:FP16;soft:0:FP32",
+        keep_dtype="keep.txt",
+        soc_version="Ascend310",
+    )
+    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    mapped, found = renamed_options(given, renames, now, Path("kept.txt"))
+    node = now.places["c"][0]
+    assert mapped.out_nodes == f"scaled:0;{node}:0"
+    assert mapped.output_type == f"scaled:0:FP16;{node}:0:FP32"
+    assert mapped.keep_dtype == "kept.txt"
+    lines = Path("kept.txt").read_text().splitlines()
+    assert lines[:3] == ["cut_again", "scaled", "OpType::Softmax"]
+    assert set(lines[3:]) == {name for name, value in now.values.items() if name in renames.nodes["soft"]}
+    assert len(lines[3:]) == 3
+    assert Path("keep.txt").read_text() == "cut\nscaled\nOpType::Softmax\nsoft\n"
+    assert [finding.severity for finding in found] == [Severity.NOTE, Severity.NOTE]
+    assert found[0].message == f"soft:0 is {node}:0 now, and is asked for by that name"
+
+
+def test_options_that_need_nothing(rewritten: Path) -> None:
+    Path("keep.txt").write_text("scaled\n")
+    given = AtcOptions(out_nodes="scaled:0", output_type="FP16", keep_dtype="keep.txt")
+    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    assert renamed_options(given, renames, now, Path("kept.txt")) == (given, [])
+    assert not Path("kept.txt").exists()
+    assert renamed_options(AtcOptions(out_nodes="y;z"), renames, now, Path("kept.txt"))[0].out_nodes == "y;z"
+
+
+def test_options_that_speak_of_what_is_gone(rewritten: Path) -> None:
+    given = AtcOptions(out_nodes="cut:0", keep_dtype="no.txt")
+    mapped, found = renamed_options(given, Renames.read(Path("report.json")), outputs("out.onnx"), Path("kept.txt"))
+    assert mapped == given
+    assert [(finding.severity, finding.check) for finding in found] == [
+        (Severity.ERROR, "out-nodes"),
+        (Severity.ERROR, "keep-dtype"),
+    ]
+
+
+def test_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["apply", str(NASNET), "-o", "out.onnx", "-p", "merge-sliced", "--verify", "structure", "--json"]
+    assert main(words) == 0
+    Path("report.json").write_text(capsys.readouterr().out)
+    renames, now, before = Renames.read(Path("report.json")), outputs("out.onnx"), outputs(NASNET)
+    merged = 0
+    for node, values in before.values.items():
+        for index, value in enumerate(values):
+            if value in now.places:
+                assert renames.output(node, index, now) == now.places[value]
+            else:
+                with pytest.raises(GoneError, match="nothing computes output 0 of .* any more") as raised:
+                    renames.output(node, index, now)
+                merged += str(raised.value).endswith(" stands for it")
+    assert merged == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no report: what `onnxfuse apply --json` prints is expected"),
+        ('{"schema": 2, "passes": []}', "is no report"),
+        ('{"schema": 1, "passes": [{}]}', "is no report that is whole: KeyError: 'applied'"),
+        ('{"schema": 1, "passes": [3]}', "is no report that is whole"),
+    ],
+)
+def test_what_is_no_report(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UsageError, match=says):
+        Renames.read(tmp_path / "report.json")
+
+
+def test_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        Renames.read(tmp_path / "report.json")
+
+
+def test_steps_are_composed() -> None:
+    def step(
+        values: dict[str, str | None], nodes: dict[str, list[str]], scope: tuple[str, ...] = ()
+    ) -> dict[str, object]:
+        return {"values": values, "nodes": nodes, "at": {"scope": list(scope)}}
+
+    steps = [
+        step({"a": "b"}, {"n": ["m", "o"]}),
+        step({"b": "c"}, {"m": ["p"]}),
+        step({"c": None}, {"o": []}),
+        step({"x": "y"}, {"q": ["r"]}, scope=("loop",)),
+    ]
+    renames = Renames.of(json.loads(json.dumps({"passes": [{"applied": steps[:2]}, {"applied": steps[2:]}]})))
+    assert renames.values == {"a": None, "b": None, "c": None}
+    assert renames.nodes == {"n": ("p",), "m": ("p",), "o": (), "q": ("r",)}
+    assert renames.lines_of_nodes(["n", "OpType::Add", "q", " o "]) == ["p", "OpType::Add", "r"]
