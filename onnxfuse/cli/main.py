@@ -9,7 +9,22 @@ import traceback
 from collections.abc import Sequence
 
 from onnxfuse import __version__
-from onnxfuse.cli import apply, bench, bisect, diff, fill, inspect, options, passes, profile, reproducer, strip, verify
+from onnxfuse.cli import (
+    aoe,
+    apply,
+    atc,
+    bench,
+    bisect,
+    diff,
+    fill,
+    inspect,
+    options,
+    passes,
+    profile,
+    reproducer,
+    strip,
+    verify,
+)
 from onnxfuse.cli.parsing import Parser
 from onnxfuse.errors import ModelError, OnnxfuseError, PassError
 
@@ -37,6 +52,7 @@ examples:
   onnxfuse bisect model.onnx -p merge-sliced,remove-pad
   onnxfuse strip model.onnx -o graph.onnx
   onnxfuse bench model.onnx out.onnx
+  onnxfuse atc model.onnx --soc Ascend310P3 --batch-size 1,16 --dry-run
 """
 
 
@@ -51,7 +67,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"onnxfuse {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for module in (apply, verify, bisect, diff, passes, inspect, strip, fill, bench, profile):
+    for module in (apply, verify, bisect, diff, passes, inspect, strip, fill, atc, aoe, bench, profile):
         module.add_parser(commands)
     for name, command in commands.choices.items():
         command.set_defaults(command=name, parser=command)

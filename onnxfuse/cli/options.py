@@ -54,7 +54,7 @@ CONTROLS: Final = {
 }
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """Adds `--json`."""
     parser.add_argument(
         "--json", action=argparse.BooleanOptionalAction, default=False, help="print the result as JSON on stdout"

@@ -13,6 +13,8 @@ __all__ = ["Parser", "nearest"]
 
 # Their values may begin with a dash, as the dim "-1" of many exports does: argparse would take it for an option.
 VALUE_OPTIONS: Final = ("--dim", "--except")
+# Commands that hand on options to another program.
+HANDING_ON: Final = ("atc", "aoe")
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,10 +38,17 @@ class Parser(argparse.ArgumentParser):
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Reads a command line; the subcommand's parser is expected as `parser` in its defaults.
 
+        For a command that hands on options to another program, what stands behind `--` is `handed_on`.
+
         Raises:
             UsageError: It is wrong.
         """
-        arguments, unknown = self.parse_known_args(_joined(argv))
+        words = list(argv)
+        handed_on: list[str] = []
+        if words[:1] and words[0] in HANDING_ON and "--" in words:
+            at = words.index("--")
+            words, handed_on = words[:at], words[at + 1 :]
+        arguments, unknown = self.parse_known_args(_joined(words), argparse.Namespace(handed_on=handed_on))
         if unknown:
             command: Parser = arguments.parser
             command.refuse(unknown[0])

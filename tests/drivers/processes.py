@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["is_running", "wait_for"]
+__all__ = ["is_gone", "is_running", "wait_for"]
 
 
 def wait_for(done: Callable[[], bool]) -> None:
@@ -24,3 +24,8 @@ def is_running(number: int) -> bool:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def is_gone(number: int) -> bool:
+    """Says whether a process is not there any more."""
+    return not is_running(number)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from onnxfuse import ToolError, UsageError
 from onnxfuse.drivers import _process
 from onnxfuse.drivers._process import ending, last_line, run, sourced
-from tests.drivers.processes import is_running, wait_for
+from tests.drivers.processes import is_gone, wait_for
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -117,8 +118,10 @@ time.sleep(600)
 """
 
 
-def pids(path: Path) -> list[int]:
-    return [int(word) for word in path.read_text().split()]
+def gone(path: Path) -> None:
+    """Waits until the processes whose numbers are in a file are no more."""
+    for word in path.read_text().split():
+        wait_for(partial(is_gone, int(word)))
 
 
 @pytest.mark.parametrize("manner", ["obedient", "stubborn"])
@@ -126,14 +129,12 @@ def test_time_out(tmp_path: Path, manner: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_process, "GRACE", 0.2)
     with pytest.raises(ToolError, match=r"^it took longer than 2 s, and was ended$"):
         run(python(FAMILY, str(tmp_path / "pids"), manner), name="it", log=tmp_path / "log", timeout=2)
-    for number in pids(tmp_path / "pids"):
-        wait_for(lambda number=number: not is_running(number))
+    gone(tmp_path / "pids")
 
 
 def test_children_that_it_leaves(tmp_path: Path) -> None:
     assert run(python(FAMILY, str(tmp_path / "pids"), "ends"), name="it", log=tmp_path / "log") == 0
-    for number in pids(tmp_path / "pids"):
-        wait_for(lambda number=number: not is_running(number))
+    gone(tmp_path / "pids")
 
 
 def test_an_error_while_it_runs(tmp_path: Path) -> None:
@@ -142,8 +143,7 @@ def test_an_error_while_it_runs(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         run(python(FAMILY, str(tmp_path / "pids"), "obedient"), name="it", log=tmp_path / "log", on_line=fail)
-    for number in pids(tmp_path / "pids"):
-        wait_for(lambda number=number: not is_running(number))
+    gone(tmp_path / "pids")
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
@@ -156,8 +156,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(python(FAMILY, str(tmp_path / "pids"), "obedient"), name="it", log=tmp_path / "log")
     thread.join()
-    for number in pids(tmp_path / "pids"):
-        wait_for(lambda number=number: not is_running(number))
+    gone(tmp_path / "pids")
 
 
 # ---- set_env.sh

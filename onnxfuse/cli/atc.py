@@ -1,0 +1,45 @@
+"""`onnxfuse atc`: compile a model for an Ascend chip."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from onnxfuse.cli import compiling, options
+from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.errors import UsageError
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "atc",
+        help="compile a model for an Ascend chip with atc",
+        description="Compiles a model with atc, after a look at its options and at the graph. Shapes and names of inputs "
+        "are filled in from the model. Where it fails, its error codes are explained, and nothing but its log is left.",
+        epilog=compiling.epilog("atc"),
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--soc",
+        "--soc_version",
+        metavar="NAME",
+        required=True,
+        help="the chip: Ascend310, Ascend310P3...; Ascend and the name that npu-smi info shows",
+    )
+    compiling.add_options(parser, "atc")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the subcommand."""
+    from onnxfuse.drivers import atc
+
+    options.quiet_libraries()
+    jobs, notes = compiling.jobs_of(arguments, arguments.soc, AtcOptions.argv)
+    found = compiling.check(arguments, jobs, also=notes)
+    if compiling.refused(arguments, found, "atc"):
+        return UsageError.exit_code
+    return compiling.run_jobs(arguments, jobs, found, atc.run, "atc")

@@ -1,0 +1,289 @@
+"""What `onnxfuse atc` and `onnxfuse aoe` share: options that are handed on, checks before a run, and what is told after it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from onnxfuse.cli import options
+from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnxfuse.drivers._compiling import Compiled
+    from onnxfuse.drivers.findings import Finding
+
+__all__ = ["Compile", "Job", "add_options", "check", "epilog", "jobs_of", "refused", "run_jobs"]
+
+# What is said by the model and by options of ours, or is no conversion of ONNX.
+OURS: Final = frozenset(
+    ("model", "framework", "output", "soc_version", "mode", "weight", "om", "json", "dump_mode", "singleop")
+)
+
+Compile = Callable[..., "Compiled"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a compiler: its options, the command, and the batch size where one was asked for."""
+
+    options: AtcOptions
+    words: tuple[str, ...]
+    batch_size: int | None
+
+
+def add_options(parser: argparse.ArgumentParser, program: str) -> None:
+    """Adds all but what only one of the two has."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="the ONNX model to compile")
+    what = parser.add_argument_group("what is compiled")
+    what.add_argument(
+        "-o", "--output", metavar="PATH", help="the compiled model, without .om (default: beside MODEL, by its name)"
+    )
+    what.add_argument(
+        "--batch-size",
+        metavar="N,...",
+        help="the size of a symbolic first axis; several make several runs, and files ending with _bs<N>",
+    )
+    what.add_argument(
+        "--dim",
+        metavar="NAME=N",
+        action="append",
+        default=[],
+        help="the size of another symbolic dim, by name, in the compiled model (repeats)",
+    )
+    what.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="what onnxfuse apply --json printed: --out_nodes, --output_type and --keep_dtype may name nodes of the "
+        "model as it was before that",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--set-env", metavar="FILE", type=Path, help="a set_env.sh whose environment the program gets")
+    how.add_argument("--cann", metavar="VERSION", default="", help="the version of CANN, for the checks: 5.1 or 8.0")
+    how.add_argument("--timeout", metavar="SECONDS", type=float, help=f"end {program} after this time")
+    how.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="look at the options and the graph first, and stop at an error (default: yes)",
+    )
+    how.add_argument(
+        "--dry-run",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="print the commands on stdout, and run nothing",
+    )
+    how.add_argument(
+        "--show-log",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help=f"copy what {program} prints to stderr too; it goes to <output>.log in any case",
+    )
+    options.add_json(how)
+    for name in _handed_on():
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, dest=f"atc_{name}", metavar="VALUE", help=argparse.SUPPRESS)
+
+
+def epilog(program: str) -> str:
+    """Returns what the help says of options that are handed on."""
+    names = ", ".join(_handed_on())
+    return (
+        f"Options of {program} are handed on, as --name=VALUE or --name VALUE: {names}. Others go behind --, as they "
+        "stand there."
+    )
+
+
+def _handed_on() -> list[str]:
+    return [name for name in AtcOptions.table() if name not in OURS]
+
+
+# ---- before a run
+
+
+def jobs_of(
+    arguments: argparse.Namespace, soc: str | None, words_of: Callable[[AtcOptions], list[str]]
+) -> tuple[list[Job], list[Finding]]:
+    """Returns the runs that are asked for, and what was found to be wrong with them."""
+    from onnxfuse.drivers.renames import Outputs, Renames, renamed_options
+
+    if arguments.timeout is not None and not 0 < arguments.timeout < math.inf:
+        raise UsageError(f"--timeout is a number of seconds above 0, not {arguments.timeout:g}")
+    given = {name: getattr(arguments, f"atc_{name}") for name in _handed_on()}
+    given = {name: value for name, value in given.items() if value is not None}
+    sizes = _sizes(arguments.batch_size)
+    if arguments.batch_size is not None and {"input_shape", "input_shape_range"} & set(given):
+        raise UsageError("--batch-size and --input_shape exclude each other: the shape says the batch")
+    renames = Renames.read(arguments.report) if arguments.report is not None else None
+    dims = options.dims_of(arguments)
+    found: list[Finding] = []
+    jobs = []
+    for size in sizes:
+        output = arguments.output
+        if output is not None and len(sizes) > 1:
+            output = f"{output.removesuffix('.om')}_bs{size}"
+        made = AtcOptions.from_model(
+            arguments.model, soc_version=soc or "", batch_size=size, output=output, dims=dims, **given
+        )
+        made = _with_extra(made, arguments.handed_on)
+        if renames is not None:
+            from onnxfuse.model_io import open_model
+
+            now = Outputs.of(open_model(arguments.model).as_source().proto.graph)
+            made, notes = renamed_options(made, renames, now, Path(f"{made.output}.keep_dtype.txt"))
+            found += notes
+        if soc is None:
+            made = replace(made, soc_version=None)
+        jobs.append(Job(made, tuple(words_of(made)), size))
+    return jobs, list(dict.fromkeys(found))
+
+
+def _with_extra(made: AtcOptions, words: Sequence[str]) -> AtcOptions:
+    return replace(made, other=tuple((word,) for word in words)) if words else made
+
+
+def _sizes(text: str | None) -> list[int | None]:
+    if text is None:
+        return [None]
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**31 for part in parts):
+        raise UsageError(f"--batch-size {text}: sizes above 0 are expected, separated by commas: 1,4,16")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def check(arguments: argparse.Namespace, jobs: Sequence[Job], *, also: Iterable[Finding]) -> list[Finding]:
+    """Returns what is wrong with the options, and what the graph will meet; each once."""
+    from onnxfuse.drivers.graph_checks import check_graph, problems_of
+
+    found = [*also]
+    for job in jobs:
+        found += problems_of(job.options, arguments.cann, without=() if "soc" in arguments else ("--soc_version",))
+    found += check_graph(arguments.model, jobs[0].options, cann=arguments.cann)
+    return list(dict.fromkeys(found))
+
+
+def refused(arguments: argparse.Namespace, found: Sequence[Finding], program: str) -> bool:
+    """Says what was found; returns whether that stops the run, and says so."""
+    from onnxfuse.drivers.findings import Severity
+
+    for finding in found:
+        options.say(str(finding))
+    errors = sum(finding.severity is Severity.ERROR for finding in found)
+    if not errors or not arguments.check:
+        return False
+    text = f"{program} was not run: {errors} error{'s' * (errors != 1)} above (--no-check runs it all the same)"
+    options.say(f"onnxfuse: error: {text}")
+    if arguments.json:
+        error = {"type": "UsageError", "message": text, "exit_code": UsageError.exit_code}
+        options.print_json({"error": error, "findings": [finding.to_dict() for finding in found]})
+    return True
+
+
+# ---- the runs
+
+
+def run_jobs(
+    arguments: argparse.Namespace,
+    jobs: Sequence[Job],
+    found: Sequence[Finding],
+    compile_: Compile,
+    program: str,
+    variables: Mapping[str, str] | None = None,
+) -> int:
+    """Runs one job after the other, up to the first that fails, and tells of them.
+
+    Args:
+        arguments: The command line.
+        jobs: The runs.
+        found: What the checks found.
+        compile_: The driver's `run`.
+        program: What it is called.
+        variables: What is added to its environment.
+    """
+    from onnxfuse.drivers._compiling import CompileError, target_of
+    from onnxfuse.drivers._process import sourced
+
+    variables = variables or {}
+    if arguments.dry_run:
+        return _print_commands(arguments, jobs, found, variables)
+    for job in jobs:
+        target_of(job.options.output or "")
+    environment = {**(os.environ if arguments.set_env is None else sourced(arguments.set_env)), **variables}
+    rows: list[dict[str, Any]] = []
+    error: CompileError | None = None
+    for job in jobs:
+        row: dict[str, Any] = {"batch_size": job.batch_size, "command": list(job.words), "status": "not-run"}
+        rows.append(row)
+        if error is None:
+            options.say(shlex.join(job.words))
+            try:
+                row |= _row(_run(arguments, job, compile_, environment))
+            except CompileError as failed:
+                error = failed
+                log = None if failed.log is None else str(failed.log)
+                row |= {"status": "failed", "log": log, "codes": list(failed.codes)}
+    _tell(rows, program)
+    if error is not None:
+        options.say(f"onnxfuse: error: {error}")
+    if arguments.json:
+        data: dict[str, Any] = {"runs": rows, "findings": [finding.to_dict() for finding in found]}
+        if error is not None:
+            data["error"] = {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
+        options.print_json(data)
+    return 0 if error is None else error.exit_code
+
+
+def _print_commands(
+    arguments: argparse.Namespace, jobs: Sequence[Job], found: Sequence[Finding], variables: Mapping[str, str]
+) -> int:
+    if arguments.json:
+        rows = [{"batch_size": job.batch_size, "command": list(job.words), "status": "dry-run"} for job in jobs]
+        options.print_json({"runs": rows, "findings": [finding.to_dict() for finding in found]})
+    else:
+        for job in jobs:
+            settings = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+            options.show(" ".join([*settings, shlex.join(job.words)]))
+    return 0
+
+
+def _run(arguments: argparse.Namespace, job: Job, compile_: Compile, environment: Mapping[str, str]) -> Compiled:
+    on_line = options.say if arguments.show_log else None
+    return compile_(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
+
+
+def _row(made: Compiled) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "om": str(made.om),
+        "bytes": made.size,
+        "seconds": round(made.seconds, 3),
+        "log": str(made.log),
+        "warnings": list(made.warnings),
+    }
+
+
+def _tell(rows: Sequence[Mapping[str, Any]], program: str) -> None:
+    from onnxfuse.report.text import table
+
+    cells = [
+        (
+            "-" if row["batch_size"] is None else str(row["batch_size"]),
+            row["status"],
+            row.get("om", "-"),
+            options.size_text(row["bytes"]) if "bytes" in row else "-",
+            f"{row['seconds']:.1f} s" if "seconds" in row else "-",
+            row.get("log") or "-",
+        )
+        for row in rows
+    ]
+    for line in table(("batch", program, "model", "size", "time", "log"), cells, right=(0, 3, 4)):
+        options.say(line)
+    for warning in dict.fromkeys(warning for row in rows for warning in row.get("warnings", ())):
+        options.say(f"warning: {warning}")

@@ -1,0 +1,52 @@
+"""`atc`, which compiles a model for an Ascend chip.
+
+options = AtcOptions.from_model("model.onnx", soc_version="Ascend310P3", batch_size=1)
+print(shlex.join(options.argv()))
+result = run(options, environment=sourced(Path("/usr/local/Ascend/ascend-toolkit/set_env.sh")))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from onnxfuse.drivers._compiling import Compiled, CompileError, compile_om
+from onnxfuse.drivers._process import sourced
+from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.errors import UsageError
+
+__all__ = ["SUCCESS", "AtcOptions", "CompileError", "Compiled", "run", "sourced"]
+
+SUCCESS: Final = "ATC run success"
+
+
+def run(
+    options: AtcOptions,
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Compiled:
+    """Runs atc. Nothing is left of a run that failed but its log, `<output>.log`.
+
+    Args:
+        options: Its options; `output` is one of them.
+        environment: All its variables, as `sourced` returns them; None for those of this process.
+        timeout: Seconds after which it is ended, with all that it has started.
+        on_line: Is called with each line that it prints.
+
+    Raises:
+        UsageError: The output is not given, or nothing can be written there.
+        CompileError: It fails, or its exit code, its success marker and the `.om` do not agree; with the meaning of its codes.
+    """
+    if options.output is None:
+        raise UsageError("--output is missing: give the path of the compiled model without .om")
+    return compile_om(
+        lambda output: replace(options, output=output).argv(),
+        output=options.output,
+        marker=SUCCESS,
+        environment=environment,
+        timeout=timeout,
+        on_line=on_line,
+    )
