@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import mode
 from typing import Final
 
 from onnxfuse.errors import UsageError
@@ -19,6 +19,7 @@ __all__ = ["Op", "OpSummary", "read"]
 LARGEST: Final = 512 << 20
 LONGEST_FIELD: Final = 1 << 20
 SHOWN: Final = 60
+UNNAMED: Final = "N/A"
 
 # By what a header is without its case and spaces; the first that is there is taken.
 NAME: Final = ("opname",)
@@ -91,11 +92,13 @@ def read(path: Path, *, model_id: str | None = None) -> OpSummary:
     kept, notes = _timed(_of_model(body, places, model_id, path), places, path)
     grouped: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
     for time, row in kept:
-        grouped.setdefault((_cell(row, places["name"]) or "N/A", _cell(row, places["type"]) or "N/A"), []).append(
+        grouped.setdefault((_cell(row, places["name"]) or UNNAMED, _cell(row, places["type"]) or UNNAMED), []).append(
             (time, row)
         )
-    ops = [_op(name, kind, found, header) for (name, kind), found in grouped.items()]
-    runs = {op.runs for op in ops if op.name != "N/A"}
+    counts = [len(found) for (name, _), found in grouped.items() if name != UNNAMED]
+    usual = mode(counts) if counts else 1
+    ops = [_op(name, kind, found, header, usual) for (name, kind), found in grouped.items()]
+    runs = set(counts)
     if len(runs) > 1:
         notes.append(
             f"operators ran between {min(runs)} and {max(runs)} times: each time is the mean over its own runs"
@@ -103,11 +106,11 @@ def read(path: Path, *, model_id: str | None = None) -> OpSummary:
     return OpSummary(tuple(ops), header[places["time"]].strip(), tuple(notes))
 
 
-def _op(name: str, kind: str, found: Sequence[tuple[float, list[str]]], header: Sequence[str]) -> Op:
-    times = [time for time, _ in found]
+def _op(name: str, kind: str, found: Sequence[tuple[float, list[str]]], header: Sequence[str], usual: int) -> Op:
+    """One operator; those without a name cannot be told apart, and count as one that ran as often as most did."""
     row = found[0][1]
-    # Operators without a name cannot be told apart: what they take together is one run's only if there was one.
-    time, runs = (fmean(times), len(times)) if name != "N/A" else (math.fsum(times), 1)
+    runs = usual if name == UNNAMED else len(found)
+    time = math.fsum(time for time, _ in found) / runs
     shapes = _cell(row, _place(header, SHAPES))
     formats = " -> ".join(filter(None, (_cell(row, _place(header, (name,))) for name in FORMATS)))
     return Op(name, kind, time, runs, shapes.strip('"'), formats)

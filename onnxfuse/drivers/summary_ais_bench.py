@@ -128,7 +128,7 @@ def _statistics(data: Any, what: str) -> Spread | None:
 
 
 def devices(lines: Lines, batch: int | None) -> Performance:
-    """Reads what ais_bench prints of several devices: the record is of one, their mean, and the problems tell of the sum."""
+    """Reads what ais_bench prints of several devices; a record is of one of them, so the throughput is their mean."""
     each = {
         match[2]: number(match[3], f"{where}: the throughput of device {match[2]}")
         for where, match in lines.find(DEVICE)

@@ -120,6 +120,14 @@ def test_runs_are_averaged_by_name_in_the_order_of_their_start(tmp_path: Path) -
     assert found.notes == ("operators ran between 2 and 3 times: each time is the mean over its own runs",)
 
 
+def test_operators_without_a_name_count_for_one_run(tmp_path: Path) -> None:
+    rows = [("a", "Relu", "10"), ("N/A", "AtomicAddrClean", "3"), ("N/A", "AtomicAddrClean", "4"), ("b", "Relu", "20")]
+    text = NEW + "".join(new_row(*row, run=k) for k in range(3) for row in rows)
+    found = read(written(tmp_path, text))
+    assert [(op.name, op.time, op.runs) for op in found.ops] == [("a", 10, 3), ("N/A", 7, 3), ("b", 20, 3)]
+    assert found.total == 37
+
+
 def test_rows_without_a_time_are_left_out_and_told(tmp_path: Path) -> None:
     rows = [("a", "N/A"), ("b", "nan"), ("c", "-5"), ("d", "inf"), ("e", "4"), ("f", ""), ("g", "0")]
     found = read(written(tmp_path, NEW + "".join(new_row(name, "Relu", time) for name, time in rows)))
