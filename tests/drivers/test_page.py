@@ -10,13 +10,16 @@ from typing import Final
 import numpy as np
 import pytest
 
+from onnxfuse import drivers
 from onnxfuse.cli.main import main
 from onnxfuse.drivers.info_files import check, read
 from onnxfuse.verification.inputs import InputSpec
+from tests.drivers.fake_tools import calls, save_model, set_up
 from tests.drivers.test_device_outputs import dataset, device, network
 from tests.drivers.test_profile import summary
 from tests.drivers.test_summaries import DATASET
 
+DRIVERS: Final = Path(drivers.__file__).parent
 PAGE: Final = (Path(__file__).parent.parent.parent / "docs" / "drivers.md").read_text(encoding="utf-8")
 
 
@@ -54,6 +57,34 @@ def test_the_commands(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     told = capfd.readouterr().err
     assert told.count("\nequivalent\n") == 1
     assert "output best of sample s0 is not in after/dumpOutput_device0" in told
+
+
+def test_compiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    set_up(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    save_model(Path("model.onnx"))
+    Path("bank").mkdir()
+    Path("keep.txt").write_text("first\n")
+    Path("set_env.sh").write_text("export FROM_SCRIPT=1\n")
+    (commands,) = blocks("sh", "Compiling")
+    for line in commands.splitlines():
+        words, _, target = line.partition(" > ")
+        capfd.readouterr()
+        assert main(shlex.split(words)[1:]) == 0
+        if target:
+            Path(target).write_text(capfd.readouterr().out)
+    assert [Path(call["argv"][0]).name for call in calls(tmp_path)] == ["atc", "atc", "atc", "atc", "aoe"]
+    (code,) = blocks("python", "Compiling")
+    exec(code, {"__name__": "page"})
+    assert capfd.readouterr().out.startswith("model_bs1.om ")
+
+
+def test_every_check_is_on_the_page() -> None:
+    source = "".join((DRIVERS / name).read_text() for name in ("graph_checks.py", "value_checks.py"))
+    named = set(re.findall(r'Severity\.[A-Z]+,\s*"([a-z0-9-]+)"', source)) | {"dynamic-dims"}
+    assert len(named) == 12
+    for name in named:
+        assert f"`{name}`" in PAGE
 
 
 def test_the_record(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
