@@ -22,6 +22,8 @@ BACKENDS: Final = ("onnxruntime", "benchmark", "ais_bench")
 # What only onnxruntime has a use for, and what only the tools of a device have; the default of each is None, or empty.
 ONNXRUNTIME_ONLY: Final = ("dim", "input_data", "seed", "threads", "provider", "optimize", "custom_op_library")
 DEVICE_ONLY: Final = ("device", "card", "tool", "set_env")
+# What says how to measure, which a run over a dataset has no use for.
+MEASURING_ONLY: Final = ("rounds", "turns", "seconds", "summaries", "input_data")
 
 
 def add_parser(commands: Any) -> None:
@@ -53,6 +55,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seconds", metavar="S", type=float, help="measure for so long, instead of a number of turns")
     parser.add_argument("--timeout", metavar="S", type=float, help="what one turn may take (default: no limit)")
     parser.add_argument("--summaries", metavar="DIR", type=Path, help="keep what the last turns report, in DIR/result/")
+    parser.add_argument(
+        "--dataset",
+        metavar="LIST.info",
+        type=Path,
+        help="run one model over these samples instead of measuring it on inputs that are drawn",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="with --dataset: what takes result/ with the outputs (default: .)"
+    )
     _add_onnxruntime(parser.add_argument_group("with onnxruntime"))
     _add_device(parser.add_argument_group("with benchmark and ais_bench"))
     options.add_progress(parser)
@@ -97,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     backend = _onnxruntime(arguments) if arguments.backend == "onnxruntime" else _on_device(arguments)
     options.quiet_libraries()
+    if arguments.dataset is not None:
+        return _infer(arguments, backend)
     from onnxfuse.drivers.interleaving import measure
 
     with ExitStack() as stack, options.progress_bar(arguments) as progress:
@@ -122,12 +135,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _infer(arguments: argparse.Namespace, backend: Backend) -> int:
+    """Runs one model over a dataset."""
+    from contextlib import closing
+
+    with closing(backend.compile(arguments.models[0])) as model, options.progress_bar(arguments) as progress:
+        found = model.infer(arguments.dataset, arguments.output or Path(), progress=progress)
+    performance = found.performance
+    options.say(f"{len(found.samples)} samples, outputs in {found.folder}; {backend}")
+    options.say(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
+    for note in (*found.notes, *performance.problems):
+        options.say(f"note: {note}")
+    if arguments.json:
+        options.print_json({"backend": backend.name, "model": str(model.model), **found.to_dict()})
+    return 0
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """Raises `UsageError` for a number that is out of its range."""
     on_device = arguments.backend != "onnxruntime"
     for option in ONNXRUNTIME_ONLY if on_device else DEVICE_ONLY:
         if getattr(arguments, option) not in (None, []):
             raise UsageError(f"--{option.replace('_', '-')} has no effect with --backend {arguments.backend}")
+    for option in ("output",) if arguments.dataset is None else MEASURING_ONLY:
+        if getattr(arguments, option) is not None:
+            raise UsageError(
+                f"--{option.replace('_', '-')} has no effect with{'out' * (arguments.dataset is None)} --dataset"
+            )
+    if arguments.dataset is not None and len(arguments.models) > 1:
+        raise UsageError("--dataset takes one model: the outputs of another would take their place")
     for option, least in (("batch_size", 1), ("rounds", 1), ("turns", 1), ("threads", 0), ("seed", 0)):
         value = getattr(arguments, option)
         if value is not None and value < least:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.backend import Inferred
+from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.compiled_model import CompiledModel
 from onnxfuse.drivers.datasets import check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
@@ -60,12 +60,14 @@ class AisBenchModel(CompiledModel):
                 file.rename(file.with_name(f"{self.om.stem}_summary.json"))
             return self.summary(text)
 
-    def infer(self, dataset: Path, output: Path) -> Inferred:
+    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Runs it over a dataset; see `Compiled.infer`.
 
         The outputs lie where `benchmark` puts them, and are numbered as this tool does, from 0 on.
         """
         samples = samples_of(dataset, self.graph, self.batch)
+        if progress is not None:
+            progress(self.model.name, 0, len(samples))
         dumped = DUMPED.format(self.tool.device.number)
         with self.tool.folder(output) as folder:
             inputs = _links(folder, dataset.resolve().parent, samples)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from onnxfuse.drivers.performance import Performance
 
-__all__ = ["Backend", "Compiled", "Inferred"]
+__all__ = ["Backend", "Compiled", "Inferred", "Progress"]
+
+Progress = Callable[[str, int, int], None]
+"""Told which model runs, how much is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class Inferred:
     first: int
     performance: Performance
     notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        return {
+            "folder": str(self.folder),
+            "outputs": {stem: [file.name for file in files] for stem, files in self.samples.items()},
+            "performance": self.performance.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 class Compiled(Protocol):
@@ -57,12 +69,13 @@ class Compiled(Protocol):
             ToolError: The tool fails, or what it reports is not there.
         """
 
-    def infer(self, dataset: Path, output: Path) -> Inferred:
+    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Runs it over a dataset, and checks the outputs.
 
         Args:
             dataset: An `.info` list of raw files, which lie in its folder.
             output: The folder that takes `result/`; made where it is not there.
+            progress: Told of every batch, where the tool tells of it.
 
         Raises:
             UsageError: The dataset does not fit the model.

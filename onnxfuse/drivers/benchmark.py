@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.backend import Inferred
+from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.compiled_model import CompiledModel
 from onnxfuse.drivers.datasets import check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
@@ -68,9 +68,11 @@ class BenchmarkModel(CompiledModel):
                 text = file.read_text(encoding="utf-8", errors="replace")
             return self.summary(text)
 
-    def infer(self, dataset: Path, output: Path) -> Inferred:
+    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Runs it over a dataset; see `Compiled.infer`."""
         samples = samples_of(dataset, self.graph, self.batch)
+        if progress is not None:
+            progress(self.model.name, 0, len(samples))
         number = self.tool.device.number
         with self.tool.folder(output) as folder:
             (folder / LINK).symlink_to(dataset.resolve().parent)

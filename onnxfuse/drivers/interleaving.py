@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Final
 
-from onnxfuse.drivers.backend import Compiled
+from onnxfuse.drivers.backend import Compiled, Progress
 from onnxfuse.drivers.performance import Performance
 from onnxfuse.errors import ToolError, UsageError
 
-__all__ = ["Measured", "Progress", "Ratio", "measure", "ratio_of"]
-
-Progress = Callable[[str, int, int], None]
-"""Told which model has its turn, how much is done, and how much there is."""
+__all__ = ["Measured", "Ratio", "measure", "ratio_of"]
 
 TURN_MS: Final = 50.0
 MOST_ROUNDS: Final = 1000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from onnxfuse.drivers.backend import Inferred
+from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.performance import Form, Performance, Stage
 from onnxfuse.drivers.summaries import render, render_rounds
 from onnxfuse.errors import ToolError, UsageError
@@ -77,6 +77,8 @@ class OnnxRuntime:
         from onnxfuse.verification.inputs import free_inputs
 
         light = evaluable_before(open_model(model))
+        if not _is_utf_8(model):
+            raise UsageError(f"{model}: onnxruntime takes no path that is not UTF-8: give the file another name")
         stripped = without_data(light)
         if stripped:
             raise UsageError(
@@ -153,7 +155,7 @@ class OnnxRuntimeModel:
             _write(file, render_rounds(times) + render(performance))
         return performance
 
-    def infer(self, dataset: Path, output: Path) -> Inferred:
+    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Runs it over a dataset; see `Compiled.infer`. The last batch is filled up with its last sample."""
         from onnxfuse.drivers.datasets import samples_of
 
@@ -163,6 +165,8 @@ class OnnxRuntimeModel:
         files: dict[str, tuple[Path, ...]] = {}
         sets = self._sets(dataset)
         for start in range(0, len(samples), self.batch):
+            if progress is not None:
+                progress(self.model.name, start, len(samples))
             group = samples[start : start + self.batch]
             with clock.stage("data read"):
                 read = [each.make() for each in sets[start : start + self.batch]]
@@ -215,7 +219,7 @@ class OnnxRuntimeModel:
     def _drawn(self) -> dict[str, Any]:
         """Draws inputs as verification does: the first on which the model runs."""
         from onnxfuse.verification.draws import draw
-        from onnxfuse.verification.inputs import InputError, TooLargeError
+        from onnxfuse.verification.inputs import InputError, TooLargeError, symbols
         from onnxfuse.verification.sessions import EvaluationError
 
         reasons: list[str] = []
@@ -236,7 +240,7 @@ class OnnxRuntimeModel:
                     continue
                 self.binding = str(binding)
                 return feeds
-        sizes = "" if self._backend.places(self._specs) else ": give sizes with --dim, or inputs with --input-data"
+        sizes = ": give sizes with --dim, or inputs with --input-data" if symbols(self._specs) else ""
         raise ToolError(f"{self.model}: onnxruntime does not run it on drawn inputs: {reasons[0]}{sizes}")
 
     def _bindings(self) -> Iterator[Binding]:
@@ -321,6 +325,14 @@ class Stages:
             batch_from="the caller",
             stages=tuple(stages),
         )
+
+
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _batch(read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import COMMAND, Cli, environment
 from tests.cli.models import save
-from tests.drivers.tools import FAKES, Tools, om
+from tests.drivers.processes import is_running, wait_for
+from tests.drivers.test_onnxruntime import endless
+from tests.drivers.tools import FAKES, Tools, om, raw_dataset
 
 
 def test_two_models(cli: Cli, relu: Path, folder: Path) -> None:
@@ -79,10 +85,54 @@ def test_summaries_are_kept(cli: Cli, relu: Path) -> None:
         (["--dim", "K=1"], "no input has a dim 'K'; there are: N, x.0, x.1"),
         (["--backend", "benchmark", "--card", "x"], "x: how many devices that card has is not known"),
         (["--backend", "benchmark", "--set-env", "none"], "none: no such file"),
+        (["--output", "x"], "--output has no effect without --dataset"),
+        (["--dataset", "x.info", "--turns", "2"], "--turns has no effect with --dataset"),
+        (["--dataset", "x.info", "other.onnx"], "unexpected argument other.onnx"),
+        (["--dataset", "x.info"], "input data x.info: cannot be read as text"),
     ],
 )
 def test_mistakes(cli: Cli, relu: Path, words: list[str], message: str) -> None:
     assert cli("bench", relu, *words).error.startswith(message)
+
+
+def test_a_dataset(cli: Cli, folder: Path) -> None:
+    model = '<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, 4, 6] x) => (float[N, 3, 4, 6] y) { y = Abs(x) }'
+    onnx.save(onnx.parser.parse_model(model), "m.onnx")
+    done = cli(
+        "bench", "m.onnx", "--dataset", raw_dataset(folder / "data", 3), "--batch-size", "2", "--output", "o", "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.json["outputs"] == {f"s{n}": [f"s{n}_1.bin"] for n in range(3)}
+    assert done.err.startswith("3 samples, outputs in o/result/dumpOutput_device0; onnxruntime, ")
+    for n in range(3):
+        given, got = Path(f"data/s{n}.bin"), Path(f"o/result/dumpOutput_device0/s{n}_1.bin")
+        assert (np.fromfile(got, np.float32) == abs(np.fromfile(given, np.float32))).all()
+    assert cli("bench", "m.onnx", "m.onnx", "--dataset", "data/data.info").error.startswith("--dataset takes one model")
+
+
+def test_a_path_that_is_not_utf_8(cli: Cli, relu: Path) -> None:
+    name = os.fsdecode(b"\xff.onnx")
+    relu.rename(name)
+    assert cli("bench", name).error.endswith("takes no path that is not UTF-8: give the file another name")
+
+
+def test_ctrl_c_ends_a_model_that_never_does(tmp_path: Path) -> None:
+    endless()
+    process = subprocess.Popen(
+        [*COMMAND, "bench", "m.onnx"], env=environment(), stderr=subprocess.PIPE, start_new_session=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_for(lambda: any(map(is_busy, children.read_text().split())))
+    (child,) = map(int, children.read_text().split())
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"onnxfuse: interrupted\n")
+    wait_for(lambda: not is_running(child))
+
+
+def is_busy(number: str) -> bool:
+    """Whether a process has used so much time that it is past its start."""
+    return sum(map(int, Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[11:13])) > 200
 
 
 def test_a_stripped_model(cli: Cli, folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxfuse.drivers.backend import Inferred
+from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.interleaving import Ratio, measure, ratio_of, sample_ms
 from onnxfuse.drivers.performance import Form, Performance
 from onnxfuse.errors import ToolError, UsageError
@@ -36,7 +36,7 @@ class Scripted:
         self.log.append((self.name, rounds))
         return Performance.of_rounds([self.time(len(self.log))] * rounds, self.batch)
 
-    def infer(self, dataset: Path, output: Path) -> Inferred:
+    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ def prepared(case: Case, root: Path) -> dict[str, Any]:
             ["verify", model, good],
             ["verify", good, model],
             ["diff", good, model],
+            ["bench", good, model],
         ]
     return {
         "case": case.name,
@@ -170,7 +171,7 @@ def test_what_is_no_model_is_told_in_one_line(case: Case, outcome: tuple[list[An
     if case.name == "file_that_may_not_be_read" and os.geteuid() == 0:
         pytest.skip("root may read everything")
     answers, folder = outcome
-    assert len(answers) == 6
+    assert len(answers) == 7
     for answer in answers:
         assert answer.get("code") == 2, answer
         check_watch(answer)
