@@ -215,7 +215,10 @@ def run_jobs(
         return _print_commands(arguments, jobs, found, variables)
     for job in jobs:
         target_of(job.options.output or "")
-    environment = {**(os.environ if arguments.set_env is None else sourced(arguments.set_env)), **variables}
+    environment = {
+        **(os.environ if arguments.set_env is None else sourced(arguments.set_env, timeout=arguments.timeout)),
+        **variables,
+    }
     rows: list[dict[str, Any]] = []
     error: CompileError | None = None
     for job in jobs:

@@ -6,7 +6,6 @@ What is known is old and new guides, and the sources of the converter. What it i
 from __future__ import annotations
 
 import difflib
-import math
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from onnxfuse.drivers.atc_values import Release
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.renames import Outputs
 from onnxfuse.drivers.shape_grammar import ANY, GrammarError, InputShape, parse_input_shape, parse_out_nodes
+from onnxfuse.drivers.speed_checks import check_speed
 from onnxfuse.drivers.value_checks import check_values
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, open_model
@@ -43,10 +43,6 @@ UNCONVERTED: Final = """
     QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear Loop Scan RNN
     Gelu GroupNormalization DFT StringNormalizer TfIdfVectorizer
 """
-
-# What the AI Core's instruction for pooling takes.
-POOL_AREA: Final = 255
-POOL_STRIDE: Final = 63
 
 
 def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tuple[Finding, ...]:
@@ -74,8 +70,7 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
         *_shapes(proto, options, generation),
         *_out_nodes(proto, options),
         *check_values(opened, options),
-        *_pools(proto),
-        *_passes(model),
+        *check_speed(model, proto),
     ]
     order = list(Severity)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
@@ -296,39 +291,3 @@ def _out_nodes(proto: onnx.ModelProto, options: AtcOptions) -> Iterator[Finding]
 def _meant(name: str, outputs: Outputs) -> str:
     near = difflib.get_close_matches(name, outputs.values, n=1)
     return f"is {near[0]} meant?" if near else "where onnxfuse rewrote the model, --report says what became of it"
-
-
-# ---- what is slow
-
-
-def _pools(proto: onnx.ModelProto) -> Iterator[Finding]:
-    slow = []
-    for node in proto.graph.node:
-        if node.op_type == "AveragePool" and node.domain in ("", "ai.onnx"):
-            sizes = {attribute.name: attribute.ints for attribute in node.attribute}
-            if math.prod(sizes.get("kernel_shape", ())) > POOL_AREA or max(sizes.get("strides", (1,))) > POOL_STRIDE:
-                slow.append(node.name or node.output[0])
-    if slow:
-        message = f"a window of more than {POOL_AREA} elements, or a stride over {POOL_STRIDE}, is pooled on the AI CPU"
-        cure = "make it a GlobalAveragePool where it covers the whole map, else several smaller pools"
-        yield Finding(Severity.WARNING, "slow-operators", message, cure, tuple(slow), "W11001")
-
-
-def _passes(model: ModelLike) -> Iterator[Finding]:
-    """Finds what the passes for Ascend would change, by letting them, on a model of their own."""
-    from onnxfuse.pipeline import registry
-    from onnxfuse.pipeline.manager import PassManager, VerifyLevel
-    from onnxfuse.pipeline.pipeline import Pipeline
-    from onnxfuse.report.text import counted
-
-    report = PassManager(Pipeline.parse("ascend"), verify=VerifyLevel.OFF).run(open_model(model))
-    for item in report.passes:
-        if item.applied:
-            summary = (registry.pass_class(item.name.partition("{")[0]).__doc__ or "").partition("\n")[0]
-            yield Finding(
-                Severity.NOTE,
-                "slow-operators",
-                f"{item.name} would apply {counted(len(item.applied), 'time')}: {summary.rstrip('.')}",
-                f"onnxfuse apply -p {item.name}, or ascend for all that is known to help",
-                tuple(str(applied.at) for applied in item.applied),
-            )

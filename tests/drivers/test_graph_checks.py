@@ -284,6 +284,30 @@ def test_large_pools() -> None:
     assert not found(pool("kernel_shape = [15, 17], strides = [63, 63]"))
 
 
+SPACE = "float[1, 16, 8, 8] x, float[16, 16, 1, 1] w, int64[8] p, int64[4] s"
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ("[a] a = Conv(x, w) [b] b = Relu(a) [c] c = Pad(b, p) [d] y = Conv(c, w)", ("c",)),
+        (
+            "[a] a = Conv(x, w) [b] b = Reshape(a, s) [c] c = Transpose(b) [d] d = Relu(c) [e] y = Conv(d, w)",
+            ("b", "c"),
+        ),
+        # nothing before it, nothing behind it, another layout between, not on the data
+        ("[c] c = Pad(x, p) [d] y = Conv(c, w)", ()),
+        ("[a] a = Conv(x, w) [c] y = Pad(a, p)", ()),
+        ("[a] a = Conv(x, w) [m] m = MatMul(a, a) [c] c = Transpose(m) [d] y = Conv(c, w)", ()),
+        ("[a] a = Conv(x, w) [h] h = Shape(a) [i] i = Gather(h, s) [r] r = Reshape(x, i) [d] y = Conv(r, w)", ()),
+        ("[a] a = Conv(x, w) [r] r = Reshape(w, s) [d] y = Conv(a, r)", ()),
+    ],
+)
+def test_layouts(body: str, at: tuple[str, ...]) -> None:
+    model = parsed(body, inputs=SPACE, outputs="float[N, C, H, W] y")
+    assert [item.at for item in found(model) if "layout" in item.message] == ([at] if at else [])
+
+
 def test_what_passes_would_change() -> None:
     model = parsed(
         "[s] s = Constant <value = int64[1] {1}> () [e] e = Constant <value = int64[1] {9}> () "

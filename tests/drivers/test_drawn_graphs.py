@@ -1,0 +1,69 @@
+"""Checks and names, on graphs that hypothesis draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+from hypothesis import HealthCheck, given, settings
+
+import onnxfuse
+from onnxfuse.drivers.atc import AtcOptions
+from onnxfuse.drivers.graph_checks import check_graph
+from onnxfuse.drivers.renames import GoneError, Outputs, Renames
+from onnxfuse.testing.oracle import open_session, outcome
+from onnxfuse.testing.strategies import feeds_for, models
+
+DRAWN = settings(
+    max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@DRAWN
+@given(model=models())
+def test_any_graph_is_looked_at(model: onnx.ModelProto) -> None:
+    before = model.SerializeToString()
+    found = check_graph(model, AtcOptions())
+    assert found == check_graph(model, AtcOptions())
+    assert model.SerializeToString() == before
+    names = {
+        *(node.name for node in model.graph.node),
+        *(value for node in model.graph.node for value in (*node.input, *node.output)),
+    }
+    for finding in found:
+        if finding.check in ("int64", "float16", "float64") and not any(node.attribute for node in model.graph.node):
+            assert set(finding.at) <= names
+
+
+@DRAWN
+@given(model=models())
+def test_an_output_is_where_it_is_said_to_be(model: onnx.ModelProto) -> None:
+    """What the place that is returned computes is what the old one did."""
+    new, report = onnxfuse.apply(model, "ascend", verify="off")
+    old, now = Outputs.of(model.graph), Outputs.of(new.graph)
+    renames = dataclasses.replace(Renames.of({**json.loads(report.to_json()), "input": None}), original=old)
+    pairs = []
+    for node, values in old.values.items():
+        for index, value in enumerate(values):
+            try:
+                place = renames.output(node, index, now)
+            except GoneError:
+                assert value not in now.places or not value
+                continue
+            pairs.append((value, now.values[place[0]][place[1]]))
+    feed = feeds_for(model)
+    one = outcome(open_session(exposed(model, [old for old, _ in pairs])), [old for old, _ in pairs], feed)
+    other = outcome(open_session(exposed(new, [new for _, new in pairs])), [new for _, new in pairs], feed)
+    for a, b in pairs:
+        assert one[a].dtype == other[b].dtype
+        np.testing.assert_allclose(one[a], other[b], rtol=1e-5, atol=1e-6)
+
+
+def exposed(model: onnx.ModelProto, values: list[str]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    there = {value.name for value in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=value) for value in dict.fromkeys(values) if value not in there)
+    return copy
