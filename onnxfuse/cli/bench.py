@@ -20,8 +20,8 @@ __all__ = ["add_parser"]
 
 BACKENDS: Final = ("onnxruntime", "benchmark", "ais_bench")
 # What only onnxruntime has a use for, and what only the tools of a device have; the default of each is None, or empty.
-ONNXRUNTIME_ONLY: Final = ("dim", "input_data", "seed", "threads", "provider", "optimize", "custom_op_library")
-DEVICE_ONLY: Final = ("device", "card", "tool", "set_env")
+ONNXRUNTIME_ONLY: Final = ("input_data", "seed", "threads", "provider", "optimize", "custom_op_library")
+DEVICE_ONLY: Final = ("device", "card", "soc", "tool", "set_env")
 # What says how to measure, which a run over a dataset has no use for.
 MEASURING_ONLY: Final = ("rounds", "turns", "seconds", "summaries", "input_data")
 
@@ -42,9 +42,10 @@ def add_parser(commands: Any) -> None:
         "--backend",
         choices=BACKENDS,
         default=BACKENDS[0],
-        help="what runs them: onnxruntime, or on a device (.om files) CANN 5's benchmark or ais_bench (default: %(default)s)",
+        help="what runs them: onnxruntime, or on a device CANN 5's benchmark or ais_bench (default: %(default)s)",
     )
     parser.add_argument("--batch-size", metavar="N", type=int, help="samples in one run (default: the model's, or 1)")
+    options.add_dim(parser)
     parser.add_argument(
         "--rounds",
         metavar="N",
@@ -72,7 +73,6 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_onnxruntime(group: argparse._ArgumentGroup) -> None:
-    options.add_dim(group)
     group.add_argument(
         "--input-data",
         metavar="PATH",
@@ -95,6 +95,7 @@ def _add_device(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--card", metavar="NAME", help="what carries it, for figures of the card: 'Atlas 300I', Ascend310P3"
     )
+    group.add_argument("--soc", metavar="NAME", help="the chip that .onnx files are compiled for first, with atc")
     group.add_argument(
         "--tool", metavar="PATH", type=Path, help="the program (default: benchmark.<arch> or python3 on the PATH)"
     )
@@ -206,6 +207,8 @@ def _on_device(arguments: argparse.Namespace) -> Backend:
         number=arguments.device or 0,
         card=ONE_DEVICE if arguments.card is None else Card.of(arguments.card),
         batch_size=arguments.batch_size,
+        dims=options.dims_of(arguments),
+        soc=arguments.soc,
         set_env=arguments.set_env,
         timeout=arguments.timeout,
         output=arguments.summaries,

@@ -35,7 +35,9 @@ class Device:
     Attributes:
         number: Of the device.
         card: What carries it; its factor goes into the records.
-        batch_size: Samples in one run: what the model was compiled for; None for 1.
+        batch_size: Samples in one run: what the model was compiled for; None for the model's own, or 1.
+        dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`, for models that are compiled first.
+        soc: The chip that `.onnx` files are compiled for by atc; None to take `.om` files only.
         set_env: The toolkit's `set_env.sh`, whose environment the tool gets.
         timeout: Seconds that one start of the tool may take; None for no limit.
         output: A folder that takes what the tool reports, under `result/`; None to keep nothing.
@@ -44,6 +46,8 @@ class Device:
     number: int = 0
     card: Card = ONE_DEVICE
     batch_size: int | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    soc: str | None = None
     set_env: Path | None = None
     timeout: float | None = None
     output: Path | None = None
@@ -53,11 +57,6 @@ class Device:
             raise UsageError(f"a device's number is 0 to 255, not {self.number}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"a batch has 1 sample or more, not {self.batch_size}")
-
-    @property
-    def batch(self) -> int:
-        """Samples in one run."""
-        return self.batch_size or 1
 
 
 @dataclass(frozen=True)

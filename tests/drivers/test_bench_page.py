@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 from pathlib import Path
@@ -42,13 +43,20 @@ def test_with_onnxruntime(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the page names the tool of x86_64")
 def test_on_a_device(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Tools(folder).set_env()
+    (folder / "opp").mkdir()
+    Tools(folder).set_env(ASCEND_OPP_PATH=str(folder / "opp"), PATH=f"{FAKES}:{os.environ['PATH']}")
     Path("benchmark.x86_64").symlink_to(FAKES / "benchmark.x86_64")
     for line in blocks("sh", "Time")[1].splitlines():
         for name in ("model", "out"):
             om(Path(f"{name}.om"), batch=16 if "16" in line.split() else 1)
         assert main(words_of(line)) == 0, capfd.readouterr().err
     assert "per card" in capfd.readouterr().err
+
+
+def test_over_a_dataset() -> None:
+    (line,) = blocks("sh", "Time")[2].splitlines()
+    assert main(shlex.split(line)[1:]) == 0
+    assert sorted(path.name for path in Path("after/result/dumpOutput_device0").iterdir()) == ["s0_1.bin", "s1_1.bin"]
 
 
 def test_from_python(capfd: pytest.CaptureFixture[str]) -> None:
