@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser, program: str) -> None:
         "--show-log",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help=f"copy what {program} prints to stderr too; it goes to <output>.log in any case",
+        help=f"copy what {program} prints to stderr too; it goes to <output>.{program}.log in any case",
     )
     options.add_json(how)
     for name in _handed_on():

@@ -83,7 +83,6 @@ def compile_om(
         CompileError: It fails, takes too long, or its exit code, its marker and the file do not agree.
     """
     target = target_of(output)
-    log = target.with_name(f"{target.name}.log")
     seen = _Seen(marker)
 
     def see(line: str) -> None:
@@ -95,6 +94,7 @@ def compile_om(
     try:
         words = words_for(str(folder / target.name))
         name = words[0]
+        log = target.with_name(f"{target.name}.{name}.log")
         found = shutil.which(name, path=(os.environ if environment is None else environment).get("PATH"))
         if found is None:
             raise CompileError(f"there is no {name} on PATH: give the toolkit's set_env.sh with --set-env")

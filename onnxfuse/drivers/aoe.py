@@ -34,7 +34,7 @@ def run(
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Compiled:
-    """Runs aoe. No marker of its success is documented: its exit code and the `.om` have to agree.
+    """Runs aoe, whose log is `<output>.aoe.log`. No marker of its success is documented: its exit code and the `.om` have to agree.
 
     Args:
         options: Those that it shares with atc, and its own as `other`.

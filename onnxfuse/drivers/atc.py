@@ -28,7 +28,7 @@ def run(
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Compiled:
-    """Runs atc. Nothing is left of a run that failed but its log, `<output>.log`.
+    """Runs atc. Nothing is left of a run that failed but its log, `<output>.atc.log`.
 
     Args:
         options: Its options; `output` is one of them.

@@ -38,7 +38,7 @@ def test_a_run(cli: Cli, folder: Path) -> None:
     )
     assert header.split() == ["batch", "atc", "model", "size", "time", "log"]
     assert row.split()[:3] == ["4", "done", "m_bs4.om"]
-    assert row.split()[-1] == "m_bs4.log"
+    assert row.split()[-1] == "m_bs4.atc.log"
     assert (folder / "m_bs4.om").is_file()
 
 
@@ -86,7 +86,7 @@ def test_a_failure(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, mann
     done = cli("atc", "m.onnx", *SOC, "--batch-size", "1")
     assert done.code == 4
     assert done.err.splitlines()[-1].startswith("onnxfuse: error: atc ")
-    assert done.err.splitlines()[-1].endswith("; its log is m_bs1.log")
+    assert done.err.splitlines()[-1].endswith("; its log is m_bs1.atc.log")
     assert not left_over(folder)
 
 
@@ -253,7 +253,7 @@ def test_whatever_a_name_holds(cli: Cli, atc: Path, folder: Path, monkeypatch: p
     (output,) = (word for word in call["argv"] if word.startswith("--output="))
     assert Path(output.removeprefix("--output=")).name == f"{text}_bs1"
     assert sorted(path.name for path in (folder / text).iterdir()) == sorted(
-        [f"{text}.onnx", f"{text}_bs1.om", f"{text}_bs1.log", "set_env.sh"]
+        [f"{text}.onnx", f"{text}_bs1.om", f"{text}_bs1.atc.log", "set_env.sh"]
     )
     assert not list(folder.rglob("hacked"))
     # What --dry-run prints is taken by a shell for the same words.

@@ -42,7 +42,7 @@ def test_a_run(folder: Path) -> None:
     assert lines[0] == "ATC start working now, please wait for a moment."
     assert made.log.read_text().splitlines() == lines
     assert {path.name for path in folder.iterdir()} == {
-        *("m.onnx", "m_bs4.om", "m_bs4.log", "fusion_result.json", "kernel_meta")
+        *("m.onnx", "m_bs4.om", "m_bs4.atc.log", "fusion_result.json", "kernel_meta")
     }
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, manner:
         run(options())
     text = str(raised.value)
     assert text.startswith(says), text
-    assert text.endswith("its log is m_bs4.log")
+    assert text.endswith("its log is m_bs4.atc.log")
     assert "\n" not in text
     code = manner.partition(":")[2]
     assert raised.value.codes == ((code,) if code else ())
@@ -113,7 +113,7 @@ def test_a_run_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, manner:
         assert text.count(code) >= 2
     assert left_over(folder) == ["m_bs4.om"]
     assert (folder / "m_bs4.om").read_bytes() == b"old"
-    assert Path("m_bs4.log").read_text().startswith("ATC start working now")
+    assert Path("m_bs4.atc.log").read_text().startswith("ATC start working now")
 
 
 def test_every_code_is_explained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
