@@ -63,7 +63,7 @@ def prepared(case: Case, root: Path) -> dict[str, Any]:
             ["verify", model, good],
             ["verify", good, model],
             ["diff", good, model],
-            ["bench", good, model],
+            ["bench", model, good],
         ]
     return {
         "case": case.name,
