@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from onnxfuse.drivers.atc_options import AtcOptions
 from onnxfuse.drivers.atc_values import Framework, InputFormat, Kind, LogLevel, Mode, PrecisionMode, Release
 from onnxfuse.errors import UsageError
+from tests.profile import EXAMPLES
 
 TEXTS: Final = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 HOSTILE: Final = st.sampled_from(
@@ -43,6 +44,7 @@ def shell_syntax(options: AtcOptions) -> list[str]:
     return [problem.subject for problem in options.problems() if problem.rule == "shell-syntax"]
 
 
+@EXAMPLES
 @given(OPTIONS)
 def test_what_is_written_is_read_back(options: AtcOptions) -> None:
     line = shlex.join(options.argv())
@@ -52,6 +54,7 @@ def test_what_is_written_is_read_back(options: AtcOptions) -> None:
     assert not [problem for problem in again.problems() if problem.rule in ("unknown-option", "missing-value")]
 
 
+@EXAMPLES
 @given(LINES)
 @example("atc --model='")
 @example("atc --model=x\\")
@@ -73,6 +76,7 @@ def test_any_text_is_read_and_written_as_a_shell_would(line: str) -> None:
         assert problem.message
 
 
+@EXAMPLES
 @given(LINES)
 def test_a_text_that_shlex_cannot_split_has_a_problem(line: str) -> None:
     try:
@@ -81,6 +85,7 @@ def test_a_text_that_shlex_cannot_split_has_a_problem(line: str) -> None:
         assert shell_syntax(AtcOptions.parse(line))
 
 
+@EXAMPLES
 @given(OPTIONS, st.sampled_from(sorted(AtcOptions.table())), HOSTILE)
 def test_one_value_is_changed_in_its_place(options: AtcOptions, name: str, value: str) -> None:
     options = AtcOptions.parse(shlex.join(options.argv()))

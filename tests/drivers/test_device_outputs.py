@@ -22,6 +22,7 @@ from onnxfuse.drivers.onnxruntime import OnnxRuntime
 from onnxfuse.drivers.output_files import find
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.judgement import Tolerance
+from tests.profile import EXAMPLES
 
 F16: Final = np.dtype(np.float16)
 RNG: Final = np.random.default_rng(0)
@@ -52,6 +53,7 @@ def status(found: OutputsVerdict) -> str:
 # ------------------------------------------------------------------ two folders
 
 
+@EXAMPLES
 @given(hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32)), st.sampled_from(["bin", "npy"]))
 def test_the_same_bits_are_equal_whatever_they_are(array: np.ndarray, kind: str) -> None:
     with TemporaryDirectory() as name:
@@ -60,6 +62,7 @@ def test_the_same_bits_are_equal_whatever_they_are(array: np.ndarray, kind: str)
         assert (status(found), result.equal, result.error, result.ratio) == ("equivalent", 1, 0, 0)
 
 
+@EXAMPLES
 @given(hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-1e4, 1e4, width=32)))
 def test_rounding_to_float16_is_within_and_ten_times_the_allowed_is_not(array: np.ndarray) -> None:
     rounded = array.astype(np.float16).astype(np.float32)
@@ -73,6 +76,7 @@ def test_rounding_to_float16_is_within_and_ten_times_the_allowed_is_not(array: n
         assert (found.outputs[0].why or "").startswith("sample s: 1 of ")
 
 
+@EXAMPLES
 @given(hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-1e4, 1e4, width=32)))
 def test_text_and_raw_files_of_one_result_agree(array: np.ndarray) -> None:
     with TemporaryDirectory() as name:

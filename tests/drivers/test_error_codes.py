@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onnxfuse.drivers.atc_options import AtcOptions
 from onnxfuse.drivers.error_codes import ERROR_CODES, codes_in, explain
 from onnxfuse.pipeline import registry
+from tests.profile import EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ def test_codes_are_found(log: str, codes: list[str]) -> None:
     assert list(codes_in(log)) == codes
 
 
+@EXAMPLES
 @given(st.lists(st.sampled_from(sorted(ERROR_CODES)), unique=True), st.sampled_from([": x\n", "\n", " ", ", "]))
 def test_each_code_is_found_once_and_in_order(codes: list[str], between: str) -> None:
     log = between.join([*codes, *codes, ""])

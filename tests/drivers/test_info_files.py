@@ -10,13 +10,14 @@ from typing import Final
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxfuse.drivers.info_files import Sample, check, jpeg_size, read, samples_in, write
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.input_data import data_sets
 from onnxfuse.verification.inputs import InputSpec
+from tests.profile import EXAMPLES
 
 T = onnx.TensorProto
 IMAGE: Final = InputSpec("image", "tensor", T.FLOAT, (1, 3, 4, 5))
@@ -47,7 +48,7 @@ def refused_write(path: Path, samples: Sequence[Sample]) -> str:
     return str(error.value)
 
 
-@settings(max_examples=60)
+@EXAMPLES
 @given(
     st.lists(NAMES, min_size=1, max_size=6, unique_by=lambda name: Path(name).stem),
     st.integers(0, 3),
@@ -145,6 +146,7 @@ def test_pictures_are_looked_at(tmp_path: Path, line: str, message: str) -> None
         check(tmp_path / "list.info", [IMAGE])
 
 
+@EXAMPLES
 @given(st.binary(max_size=200), st.booleans())
 def test_no_bytes_break_the_reader_of_pictures(data: bytes, begins: bool) -> None:
     with TemporaryDirectory() as name:

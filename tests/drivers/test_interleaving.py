@@ -16,6 +16,7 @@ from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.interleaving import Ratio, measure, ratio_of, sample_ms
 from onnxfuse.drivers.performance import Form, Performance
 from onnxfuse.errors import ToolError, UsageError
+from tests.profile import EXAMPLES
 
 
 @dataclass
@@ -56,6 +57,7 @@ def test_the_order_turns_round_after_a_warm_up() -> None:
     assert [len(each.performances) for each in found] == [3, 3, 3]
 
 
+@EXAMPLES
 @given(st.floats(-0.02, 0.02), st.floats(0.5, 2))
 def test_a_steady_drift_cancels(drift: float, ratio: float) -> None:
     models, _ = scripted(lambda n: 10 * (1 + drift) ** n, lambda n: 10 * ratio * (1 + drift) ** n)
@@ -115,6 +117,7 @@ def test_the_batch_divides_the_time() -> None:
 # ---------------------------------------------------------------------------- the interval
 
 
+@EXAMPLES
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=60))
 def test_the_interval_holds_the_median(ratios: list[float]) -> None:
     found = ratio_of(ratios)

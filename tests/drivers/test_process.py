@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxfuse import ToolError, UsageError
 from onnxfuse.drivers import _process
 from onnxfuse.drivers._process import ending, last_line, run, sourced
 from tests.drivers.processes import is_gone, wait_for
+from tests.profile import ASKED, EXAMPLES
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -26,6 +27,7 @@ def python(code: str, *words: str) -> list[str]:
     return [sys.executable, "-c", code, *words]
 
 
+@settings(EXAMPLES, max_examples=ASKED or 40)
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_arguments_are_literal(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     folder = tmp_path_factory.mktemp("run")
@@ -52,6 +54,7 @@ print("two\\r\\nthree", file=sys.stderr, end="")
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\r\nthree"
 
 
+@settings(EXAMPLES, max_examples=ASKED or 40)
 @given(st.lists(st.sampled_from(["a", "b" * 40_000, "\r", "\n", "\r\n", "ö", "\n\n"]), max_size=12))
 def test_lines_are_those_of_the_log(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     folder = tmp_path_factory.mktemp("lines")

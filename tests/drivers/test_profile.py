@@ -20,6 +20,7 @@ from onnxfuse.drivers.op_names import NodeNames, names_of
 from onnxfuse.drivers.op_summary import read
 from onnxfuse.drivers.profile import passes_by_node, profile
 from onnxfuse.errors import UsageError
+from tests.profile import EXAMPLES
 
 NEW: Final = (
     "Device_id,Model Name,Model ID,Task ID,Stream ID,Infer ID,Op Name,OP Type,OP State,Task Type,Task Start Time(us),"
@@ -189,6 +190,7 @@ def test_a_limit_of_somebody_elses_stays(tmp_path: Path) -> None:
 CELL: Final = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 
 
+@EXAMPLES
 @given(st.lists(st.tuples(CELL, CELL, st.floats(0, 1e6)), min_size=1, max_size=10), st.booleans())
 def test_whatever_the_names_the_time_is_all_there(rows: list[tuple[str, str, float]], quoted: bool) -> None:
     out = io.StringIO()
@@ -207,6 +209,7 @@ def test_whatever_the_names_the_time_is_all_there(rows: list[tuple[str, str, flo
 # ------------------------------------------------------------------ names
 
 
+@EXAMPLES
 @given(
     st.lists(st.tuples(st.sampled_from(["Conv", "Relu", "PRelu", "Add", "BatchNormalization"]), st.integers(0, 999)),
              min_size=1, max_size=6, unique=True),

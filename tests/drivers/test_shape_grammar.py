@@ -27,6 +27,7 @@ from onnxfuse.drivers.shape_grammar import (
     profiles_text,
     shape_range_text,
 )
+from tests.profile import EXAMPLES
 
 SIZES: Final = st.integers(1, 2**63 - 1)
 RANGES: Final = st.tuples(SIZES, SIZES).map(lambda pair: DimRange(min(pair), max(pair)))
@@ -40,16 +41,19 @@ NAMES: Final = (
 NAMED: Final = st.lists(st.builds(InputShape, NAMES, DIMS), min_size=1, max_size=4).map(tuple)
 
 
+@EXAMPLES
 @given(NAMED)
 def test_input_shapes_are_read_back(shapes: tuple[InputShape, ...]) -> None:
     assert parse_input_shape(input_shape_text(shapes)) == shapes
 
 
+@EXAMPLES
 @given(NAMED)
 def test_shape_ranges_are_read_back(shapes: tuple[InputShape, ...]) -> None:
     assert parse_shape_range(shape_range_text(shapes)) == shapes
 
 
+@EXAMPLES
 @given(st.lists(DIMS.filter(bool), min_size=1, max_size=4))
 def test_shapes_by_position_are_read_back(dims: list[tuple[int, ...]]) -> None:
     shapes = tuple(InputShape("", entry) for entry in dims)
@@ -65,6 +69,7 @@ PROFILES: Final = {
 
 
 @pytest.mark.parametrize("option", PROFILES)
+@EXAMPLES
 @given(data=st.data())
 def test_profiles_are_read_back(option: str, data: st.DataObject) -> None:
     profiles = tuple(data.draw(st.lists(PROFILES[option], min_size=1)))
@@ -76,17 +81,20 @@ def test_profiles_are_read_back(option: str, data: st.DataObject) -> None:
 NODES: Final = NAMES.filter(lambda name: ":" not in name)
 
 
+@EXAMPLES
 @given(st.lists(st.builds(OutNode, NODES, st.integers(0, 99)), min_size=1) | st.lists(NODES.map(OutNode), min_size=1))
 def test_outputs_are_read_back(nodes: list[OutNode]) -> None:
     assert parse_out_nodes(out_nodes_text(nodes)) == tuple(nodes)
 
 
+@EXAMPLES
 @given(st.lists(st.builds(OutputType, NODES, st.integers(0, 99), st.sampled_from(["FP16", "FP32"])), min_size=1))
 def test_output_types_are_read_back(types: list[OutputType]) -> None:
     assert parse_output_type(output_type_text(types)) == tuple(types)
     assert parse_output_type("FP16") == output_type_text("FP16") == "FP16"
 
 
+@EXAMPLES
 @given(st.text(st.sampled_from("ab:;,-~[]{}$ 0123456789.\n")))
 def test_no_text_is_an_error_of_another_kind(text: str) -> None:
     readers = [parse_input_shape, parse_shape_range, parse_hint_shape, parse_out_nodes, parse_output_type]

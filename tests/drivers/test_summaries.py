@@ -13,6 +13,7 @@ from onnxfuse.drivers import summaries
 from onnxfuse.drivers.performance import CARDS, ONE_DEVICE, Card, Form, Performance, Spread, Stage
 from onnxfuse.drivers.summaries import parse, read, render, render_rounds
 from onnxfuse.errors import UsageError
+from tests.profile import EXAMPLES
 
 POSITIVE: Final = st.floats(1e-3, 1e6, allow_nan=False)
 BATCH: Final = st.sampled_from([1, 2, 4, 8, 16, 32, 64])
@@ -81,6 +82,7 @@ def refused(text: str, **options: int) -> str:
 # ------------------------------------------------------------------ laws
 
 
+@EXAMPLES
 @given(st.lists(POSITIVE, min_size=1, max_size=20), BATCH)
 def test_a_record_of_rounds_is_what_its_text_says(times: list[float], batch: int) -> None:
     made = Performance.of_rounds(times, batch)
@@ -107,6 +109,7 @@ def datasets(draw: st.DrawFn) -> Performance:
     )
 
 
+@EXAMPLES
 @given(datasets(), STYLES, st.booleans())
 def test_a_written_dataset_summary_reads_back(made: Performance, style: tuple[str, str], older: bool) -> None:
     text = render(made).replace(": ", style[0]).replace(", ", style[1])
@@ -126,6 +129,7 @@ def test_a_written_dataset_summary_reads_back(made: Performance, style: tuple[st
             assert told[stage.name].latency == stage.latency
 
 
+@EXAMPLES
 @given(POSITIVE, STYLES, BATCH, st.sampled_from(["", "[INFO] ", "\x1b[32m[INFO]\x1b[0m "]))
 def test_every_punctuation_of_pure_inference(latency: float, style: tuple[str, str], batch: int, before: str) -> None:
     colon, comma = style
@@ -137,6 +141,7 @@ def test_every_punctuation_of_pure_inference(latency: float, style: tuple[str, s
     assert found.problems == ()
 
 
+@EXAMPLES
 @given(st.lists(POSITIVE, min_size=1, max_size=9), BATCH, st.booleans(), st.booleans())
 def test_ais_bench_of_either_version(times: list[float], batch: int, newer: bool, everything: bool) -> None:
     spread = Spread.of(times)
@@ -177,6 +182,7 @@ def test_ais_bench_of_either_version(times: list[float], batch: int, newer: bool
     assert written.problems == ()
 
 
+@EXAMPLES
 @given(st.text(max_size=300) | st.sampled_from(list(EVERY.values())), st.text(max_size=20), st.integers(0, 400))
 @example(text="ave_throughputRate: 1samples/s, ave_latency: " + "9" * 400 + "ms", inserted="", place=0)
 @example(text='{"NPU_compute_time": {"mean": NaN}}', inserted="", place=0)
