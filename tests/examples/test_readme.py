@@ -36,6 +36,8 @@ TESTED = {
         "onnxfuse apply model.onnx -o out.onnx "
         "-p \"ir:onnx_ir.passes.common.IdentityEliminationPass,exec:'onnxslim {in} {out}'\""
     ): "test_other_peoples_passes",
+    "onnxfuse atc out.onnx --soc Ascend310P3 --batch-size 1,16": "the same options in drivers/test_page.py",
+    "onnxfuse bench model.onnx out.onnx": "in drivers/test_bench_page.py",
     "pip install torch onnx": "in test_exporting.py",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx": "test_make_demo, and in test_nasnetlarge_export.py",
     "python examples/nasnetlarge/export.py nasnetlarge.onnx --checkpoint nasnetalarge-a1897284.pth": (
