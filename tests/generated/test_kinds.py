@@ -54,7 +54,7 @@ def plain(tmp_path: Path) -> dict[str, Conversion]:
 
 def test_kinds(plain: dict[str, Conversion]) -> None:
     seen = compared(plain)
-    assert all(seen[kind] >= 20 for kind in plain) or ASKED is not None
+    assert all(seen[kind] >= 5 for kind in plain) or ASKED is not None
 
 
 def test_programs_of_torch() -> None:
@@ -66,34 +66,35 @@ def test_programs_of_torch() -> None:
             lambda program: from_ir(program.model),
         )
     }
-    assert compared(kinds)["program"] >= 8 or ASKED is not None
+    assert compared(kinds)["program"] >= 5 or ASKED is not None
 
 
 def test_graphs_of_graphsurgeon() -> None:
     need("onnx_graphsurgeon", importlib.util.find_spec("onnx_graphsurgeon") is not None)
     gs = importlib.import_module("onnx_graphsurgeon")
-    assert compared({"graph": (gs.import_onnx, gs.export_onnx)})["graph"] >= 8 or ASKED is not None
+    assert compared({"graph": (gs.import_onnx, gs.export_onnx)})["graph"] >= 5 or ASKED is not None
 
 
 def compared(kinds: dict[str, Conversion]) -> Counter[str]:
     """Asserts that each kind comes out as it went in, and computes what the model did; returns how many were rewritten."""
     rewritten: Counter[str] = Counter()
 
-    @settings(EXAMPLES, max_examples=ASKED or 30)
+    @settings(EXAMPLES, max_examples=ASKED or 60)
     @given(model=models())
     def test(model: onnx.ModelProto) -> None:
-        reference = onnxfuse.apply(model, verify="off")
         right = [model]
         for kind, (make, message_of) in kinds.items():
             held = make(model)
             try:
-                result = onnxfuse.apply(held, verify="off")
-            except ModelError:
-                # Whoever made the kind cannot write it either.
-                with pytest.raises(Exception, match=r"."):
-                    message_of(held)
+                # What it is held as may lose something of it: graphsurgeon knows of no default that a caller can override.
+                reference = onnxfuse.apply(model if kind == "path" else message_of(held), verify="off")
+            except Exception as error:
+                with pytest.raises(ModelError):
+                    onnxfuse.apply(held, verify="off")
+                assert kind == "graph", error
                 rewritten["refused"] += 1
                 continue
+            result = onnxfuse.apply(held, verify="off")
             assert type(result.model) is (ir.Model if isinstance(held, Path) else type(held))
             assert result.report.modified == reference.report.modified
             rewritten[kind] += result.report.modified

@@ -111,6 +111,8 @@ def test_models_are_various(drawn: list[onnx.ModelProto]) -> None:
     assert {"If", "Loop", "Scan", "Slice", "Pad", "Conv", "Softmax", "Transpose", "BatchNormalization"} <= set(ops)
     assert len(ops) > 80
     assert len(types) >= 10
+    # One model in some hundreds has an empty value: which draws it is among is hypothesis's to choose.
+    del features["an empty value"]
     assert min(features.values()) > 0, features
     assert ops["Slice"] > 0.5 * len(drawn)
     assert ops["Pad"] > 0.2 * len(drawn)
