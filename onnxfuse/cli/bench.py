@@ -44,7 +44,12 @@ def add_parser(commands: Any) -> None:
         default=BACKENDS[0],
         help="what runs them: onnxruntime, or on a device CANN 5's benchmark or ais_bench (default: %(default)s)",
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, help="samples in one run (default: the model's, or 1)")
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=int,
+        help="samples in one run (default: the model's, or 1; of an .om always 1)",
+    )
     options.add_dim(parser)
     parser.add_argument(
         "--rounds",
