@@ -173,8 +173,7 @@ class _Comparison:
         if refusal is not None:
             return refusal
         applied: list[Applied | Declined] = [
-            self._applied(self.run.first_index + number, replacement, found[number], gone[number])
-            for number, replacement in enumerate(replacements)
+            self._applied(number, found[number], gone[number]) for number in range(len(replacements))
         ]
         for before, after in self.alignment.opsets.values():
             evidence = replace(found[-1], text=f"opset {before} -> {after}: {found[-1].text}")
@@ -281,9 +280,9 @@ class _Comparison:
         return first if evidence.grade == REJECTED else evidence
 
     def _check(self, region: Region) -> Evidence:
-        if self.alignment.opsets:
+        if self.alignment.opsets and self._is_under_opset(region.outputs[0][0].graph):
             return self._version_verifier.check(region)
-        assert self.run.verifier is not None  # noqa: S101 - `_verified` saw to it
+        assert self.run.verifier is not None  # noqa: S101 - `_regions` saw to it
         return self.run.verifier.check(region)
 
     def _versions(self) -> Evidence:
@@ -291,10 +290,8 @@ class _Comparison:
         before, after = self.alignment.opsets[""]
         checked = 0
         for node in self.alignment.nodes.values():
-            if not version_matters(node, before, after) or not isinstance(node.graph, ir.Graph):
+            if not version_matters(node, before, after) or not self._is_under_opset(node.graph):
                 continue
-            if node.graph in self.facts.functions:
-                continue  # a function imports versions of its own
             copy = ir.Node(
                 node.domain, node.op_type, node.inputs, node.attributes.values(), num_outputs=len(node.outputs)
             )
@@ -310,6 +307,10 @@ class _Comparison:
                 return replace(evidence, text=f"{node.op_type} {node_label(node)}: {evidence.text}")
             checked += 1
         return Evidence(GRADE_TESTED, f"{checked} nodes whose operators are defined anew do what they did")
+
+    def _is_under_opset(self, graph: ir.Graph | ir.Function | None) -> bool:
+        """Says whether the model's versions hold in a graph: a function, and what is in it, imports its own."""
+        return isinstance(graph, ir.Graph) and self.facts.opset_imports(graph) is self.base.graph.opset_imports
 
     @cached_property
     def _computations(self) -> Computations:
@@ -345,14 +346,13 @@ class _Comparison:
             return WHOLE
         return Place(node_label(node), node.op_type, self.facts.scopes.get(replacement.change.graph, ()))
 
-    def _applied(
-        self, index: int, replacement: Replacement, evidence: Evidence, gone: dict[str, str | None]
-    ) -> Applied:
+    def _applied(self, number: int, evidence: Evidence, gone: dict[str, str | None]) -> Applied:
+        replacement = self.transplant.replacements[number]
         before = replacement.change.before
         added = tuple((node_label(node), node.op_type) for node in replacement.nodes)
         return replace(
-            self._of_model(index, evidence),
-            at=self.places[self.transplant.replacements.index(replacement)],
+            self._of_model(self.run.first_index + number, evidence),
+            at=self.places[number],
             removed=tuple((node_label(node), node.op_type) for node in before),
             added=added,
             values=gone,

@@ -20,17 +20,21 @@ from onnxfuse.rewriting.naming import can_rename
 from onnxfuse.rewriting.sameness import (
     Alike,
     Contents,
-    attribute_key,
     constant_of,
     constants_of,
     domain_of,
     is_constant,
     is_dangling,
+    may_be_equal,
     node_key,
+    same_border,
+    same_outputs,
+    same_signature,
     same_tensor,
 )
+from onnxfuse.rewriting.walking import captured, in_order, read_by
 
-__all__ = ["Alignment", "Change", "IncomparableError", "align", "captured"]
+__all__ = ["Alignment", "Change", "IncomparableError", "align"]
 
 
 class IncomparableError(Exception):
@@ -140,7 +144,7 @@ class _Aligner:
         self._inputs(before.graph, after.graph)
         for identity, function in after.functions.items():
             old = before.functions.get(identity)
-            if old is None or not _same_signature(old, function):
+            if old is None or not same_signature(old, function):
                 self.out.new_functions.append(function)
                 self.changed.add(identity)
         outputs = {str(value.name): value for value in after.graph.outputs}
@@ -247,9 +251,9 @@ class _Aligner:
         for old in alike.best_first(node, self.taken) if alike is not None else ():
             old_bodies = list(subgraphs(old))
             if (
-                not _same_outputs(old, node, by_name=scope.graph is self.before.graph)
+                not same_outputs(old, node, by_name=scope.graph is self.before.graph)
                 or not self.whole.isdisjoint(old_bodies)
-                or not all(map(_same_border, old_bodies, bodies))
+                or not all(map(same_border, old_bodies, bodies))
             ):
                 continue
             self.taken.add(old)
@@ -292,7 +296,7 @@ class _Aligner:
             return
         if old.dtype is not None and new.dtype is not None and old.dtype != new.dtype:
             return
-        if old.shape is not None and new.shape is not None and not _may_be_equal(old.shape, new.shape):
+        if old.shape is not None and new.shape is not None and not may_be_equal(old.shape, new.shape):
             return
         # From here on no new node may stand for the one that computed it.
         self.taken.add(producer)
@@ -309,11 +313,9 @@ class _Aligner:
             return
         if any(old is other for other, _ in self.owed[graph]):
             # One value of the old graph would have to be two.
-            raise (
-                IncomparableError(f"output {old.name} is two values")
-                if graph is self.before.graph
-                else (_CrossingError(graph))
-            )
+            if graph is self.before.graph:
+                raise IncomparableError(f"output {old.name} is two values")
+            raise _CrossingError(graph)
         producer = old.producer()
         if found is not None and _is_identity_of(producer, found) and not can_rename(found, graph):
             # It gives a second name to what cannot do without its first.
@@ -395,114 +397,19 @@ class _Regions:
                 continue
             owner[node] = number
             found.append(node)
-            read = (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
-            stack += [value.producer() for value in read if value is not None and value not in known]
+            stack += [value.producer() for value in read_by(node) if value not in known]
         return found
-
-
-# ------------------------------------------------------------------ nodes and values
-
-
-def _inside(graph: ir.Graph) -> Iterator[ir.Value]:
-    """Yields every value that a graph or a body in it defines."""
-    yield from graph.inputs
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from node.outputs
-        for body in subgraphs(node):
-            yield from _inside(body)
-
-
-def captured(body: ir.Graph) -> Iterator[ir.Value]:
-    """Yields the values that a body reads from around it."""
-    inside = set(_inside(body))
-    for value in _read(body):
-        if value not in inside and not is_dangling(value):
-            yield value
-
-
-def _read(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.outputs
-    for node in graph:
-        yield from (value for value in node.inputs if value is not None)
-        for body in subgraphs(node):
-            yield from _read(body)
-
-
-def _same_outputs(old: ir.Node, new: ir.Node, *, by_name: bool) -> bool:
-    """Says whether the old node gives all that the new one does, and what of it is an output of the graph still is."""
-    if is_opaque(old) and old.outputs[0].name != new.outputs[0].name:
-        return False  # what tells it from others like it is not to be seen
-    for index, value in enumerate(new.outputs):
-        if value.name and (index >= len(old.outputs) or not old.outputs[index].name):
-            return False
-    if old.op_type == "BatchNormalization" and [bool(v.name) for v in old.outputs] != [
-        bool(v.name) for v in new.outputs
-    ]:
-        return False  # below opset 14 it trains where more than one is asked for
-    for index, value in enumerate(old.outputs):
-        if not value.is_graph_output():
-            continue
-        if index >= len(new.outputs) or not _places(value, by_name) <= _places(new.outputs[index], by_name):
-            return False
-    return True
-
-
-def _places(value: ir.Value, by_name: bool) -> set[Hashable]:
-    """Which outputs of its graph a value is."""
-    outputs = [] if value.graph is None else value.graph.outputs
-    return {out.name if by_name else index for index, out in enumerate(outputs) if out is value}
 
 
 def _is_identity_of(node: ir.Node | None, value: ir.Value) -> TypeGuard[ir.Node]:
     return node is not None and node.op_type == "Identity" and domain_of(node.domain) == "" and node.inputs[0] is value
 
 
-def _same_signature(old: ir.Function, new: ir.Function) -> bool:
-    return (
-        len(old.inputs) == len(new.inputs)
-        and len(old.outputs) == len(new.outputs)
-        and dict(old.opset_imports) == dict(new.opset_imports)
-        and {attribute_key(attribute) for attribute in old.attributes.values()}
-        == {attribute_key(attribute) for attribute in new.attributes.values()}
-    )
-
-
-def _same_border(old: ir.Graph, new: ir.Graph) -> bool:
-    return len(old.inputs) == len(new.inputs) and len(old.outputs) == len(new.outputs)
-
-
-def _may_be_equal(x: ir.Shape, y: ir.Shape) -> bool:
-    if len(x) != len(y):
-        return False
-    return all(a == b for a, b in zip(x, y, strict=True) if isinstance(a, int) and isinstance(b, int))
-
-
 def _in_order(graph: ir.Graph) -> tuple[ir.Node, ...]:
-    """The nodes, each after what it reads; as they are where they are so already."""
-    done: dict[ir.Node, None] = {}
-    for start in graph:
-        path = {start: iter(_predecessors(start))}
-        while path:
-            node, left = next(reversed(path.items()))
-            for before in left:
-                if before.graph is not graph or before in done:
-                    continue
-                if before in path:
-                    raise IncomparableError(f"node {before.name!r} reads its own result")
-                path[before] = iter(_predecessors(before))
-                break
-            else:
-                done[node] = None
-                del path[node]
-    return tuple(done)
-
-
-def _predecessors(node: ir.Node) -> Iterator[ir.Node]:
-    for value in (*node.inputs, *(value for body in subgraphs(node) for value in captured(body))):
-        producer = value.producer() if value is not None else None
-        if producer is not None:
-            yield producer
+    try:
+        return in_order(graph)
+    except ValueError as error:
+        raise IncomparableError(str(error)) from error
 
 
 def _root(groups: list[int], number: int) -> int:

@@ -25,7 +25,11 @@ __all__ = [
     "domain_of",
     "is_constant",
     "is_dangling",
+    "may_be_equal",
     "node_key",
+    "same_border",
+    "same_outputs",
+    "same_signature",
     "same_tensor",
 ]
 
@@ -279,3 +283,51 @@ def attribute_key(attribute: ir.Attr) -> Hashable:
     else:
         value = repr(tuple(value) if isinstance(value, list) else value)
     return attribute.name, attribute.type, attribute.ref_attr_name is not None, value
+
+
+def same_outputs(old: ir.Node, new: ir.Node, *, by_name: bool) -> bool:
+    """Says whether the old node gives all that the new one does, and what of it is an output of the graph still is."""
+    if is_opaque(old) and old.outputs[0].name != new.outputs[0].name:
+        return False  # what tells it from others like it is not to be seen
+    for index, value in enumerate(new.outputs):
+        if value.name and (index >= len(old.outputs) or not old.outputs[index].name):
+            return False
+    if old.op_type == "BatchNormalization" and [bool(v.name) for v in old.outputs] != [
+        bool(v.name) for v in new.outputs
+    ]:
+        return False  # below opset 14 it trains where more than one is asked for
+    for index, value in enumerate(old.outputs):
+        if not value.is_graph_output():
+            continue
+        if index >= len(new.outputs) or not _places(value, by_name) <= _places(new.outputs[index], by_name):
+            return False
+    return True
+
+
+def _places(value: ir.Value, by_name: bool) -> set[Hashable]:
+    """Which outputs of its graph a value is."""
+    outputs = [] if value.graph is None else value.graph.outputs
+    return {out.name if by_name else index for index, out in enumerate(outputs) if out is value}
+
+
+def same_signature(old: ir.Function, new: ir.Function) -> bool:
+    """Says whether two functions are called alike, and import the same."""
+    return (
+        len(old.inputs) == len(new.inputs)
+        and len(old.outputs) == len(new.outputs)
+        and dict(old.opset_imports) == dict(new.opset_imports)
+        and {attribute_key(attribute) for attribute in old.attributes.values()}
+        == {attribute_key(attribute) for attribute in new.attributes.values()}
+    )
+
+
+def same_border(old: ir.Graph, new: ir.Graph) -> bool:
+    """Says whether two bodies take and give as many values."""
+    return len(old.inputs) == len(new.inputs) and len(old.outputs) == len(new.outputs)
+
+
+def may_be_equal(x: ir.Shape, y: ir.Shape) -> bool:
+    """Says whether two shapes have as many dims, and the same sizes where both are known."""
+    if len(x) != len(y):
+        return False
+    return all(a == b for a, b in zip(x, y, strict=True) if isinstance(a, int) and isinstance(b, int))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onnxfuse.errors import PassError
 from onnxfuse.model_io.origin import KEY, subgraphs
-from onnxfuse.rewriting.alignment import Alignment, Change, captured
+from onnxfuse.rewriting.alignment import Alignment, Change
 from onnxfuse.rewriting.builder import PROVENANCE
 from onnxfuse.rewriting.naming import Names, all_names, can_rename, take_over
 from onnxfuse.rewriting.sameness import constant_of, domain_of, is_constant
+from onnxfuse.rewriting.walking import captured, graphs_in, is_sorted, read_by
 
 __all__ = ["Replacement", "Transplant"]
 
@@ -151,7 +152,7 @@ class Transplant:
         """Returns a copy of a body that reads values of the old model."""
         outer = {value: self._value(value, replacement, local) for value in captured(body)}
         copy = body.clone(allow_outer_scope_values=True)
-        for graph in _graphs(copy):
+        for graph in graphs_in(copy):
             graph.meta.pop(KEY, None)
             self._renamed(graph)
             for index, value in enumerate(graph.outputs):
@@ -187,11 +188,7 @@ class Transplant:
         """
         called = _called(self._model)
         read = {
-            value
-            for replacement in self.replacements
-            for node in replacement.change.before
-            for value in (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
-            if value is not None
+            value for replacement in self.replacements for node in replacement.change.before for value in read_by(node)
         }
         constants = set(self._constants.values())
         for replacement in self.replacements:
@@ -208,7 +205,7 @@ class Transplant:
         for value in read:
             self._drop_constant(value)
         for graph in dict.fromkeys(replacement.change.graph for replacement in self.replacements):
-            if not _is_sorted(graph):
+            if not is_sorted(graph):
                 graph.sort()
         self._take_functions(called)
         self._take_opsets()
@@ -288,7 +285,7 @@ class Transplant:
             function = functions.get(replacement.change.graph)
             known = imports if function is None else function.opset_imports
             for node in replacement.nodes:
-                for inner in (node, *(one for body in subgraphs(node) for graph in _graphs(body) for one in graph)):
+                for inner in (node, *(one for body in subgraphs(node) for graph in graphs_in(body) for one in graph)):
                     domain = domain_of(inner.domain)
                     if domain not in map(domain_of, known) and domain in versions:
                         known[domain] = versions[domain]
@@ -303,13 +300,6 @@ class Transplant:
                 thing.name = wish
 
 
-def _graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    yield graph
-    for node in graph:
-        for body in subgraphs(node):
-            yield from _graphs(body)
-
-
 def _detach(node: ir.Node) -> None:
     for body in subgraphs(node):
         for inner in body:
@@ -318,27 +308,14 @@ def _detach(node: ir.Node) -> None:
         node.replace_input_with(index, None)
 
 
-def _is_sorted(graph: ir.Graph) -> bool:
-    """Says whether every node comes after what it reads."""
-    seen: set[ir.Node] = set()
-    for node in graph:
-        read = (*node.inputs, *(value for body in subgraphs(node) for value in captured(body)))
-        for value in read:
-            producer = value.producer() if value is not None else None
-            if producer is not None and producer.graph is graph and producer not in seen:
-                return False
-        seen.add(node)
-    return True
-
-
 def _called(model: ir.Model) -> set[ir.OperatorIdentifier]:
     """The functions of the model, and others of such a name, that a node calls."""
     graphs = [model.graph, *(function.graph for function in model.functions.values())]
-    return {node.op_identifier() for outer in graphs for graph in _graphs(outer) for node in graph}
+    return {node.op_identifier() for outer in graphs for graph in graphs_in(outer) for node in graph}
 
 
 def _without_origin(function: ir.Function) -> ir.Function:
-    for graph in _graphs(function.graph):
+    for graph in graphs_in(function.graph):
         graph.meta.pop(KEY, None)
         for node in graph:
             node.meta.pop(KEY, None)
