@@ -28,6 +28,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("csv", metavar="CSV", type=Path, help="op_summary_*.csv")
     parser.add_argument("--model", metavar="MODEL", type=Path, help="the ONNX model that was compiled")
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="what onnxfuse apply --json printed when it made MODEL: shows which nodes of the model before that stand behind it",
+    )
     parser.add_argument("--model-id", metavar="ID", help="the rows of this model, where the file has those of several")
     parser.add_argument(
         "--top", metavar="N", type=int, default=10, help="list the N slowest operators (default: %(default)s)"
@@ -40,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     if arguments.top < 0:
         raise UsageError(f"--top is a whole number from 0 on, not {arguments.top}")
+    if arguments.report is not None and arguments.model is None:
+        raise UsageError("--report says what became of nodes: give the model that was compiled too, with --model")
     options.quiet_libraries()
     from onnxfuse.drivers.op_summary import read
     from onnxfuse.drivers.profile import passes_by_node, profile
@@ -48,10 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         found = profile(summary)
     else:
+        from onnxfuse.drivers.renames import Renames
         from onnxfuse.model_io import open_model
 
+        origins = {} if arguments.report is None else Renames.read(arguments.report).origins
         nodes = open_model(arguments.model).as_source().proto.graph.node
-        found = profile(summary, nodes, *passes_by_node(arguments.model))
+        found = profile(summary, nodes, *passes_by_node(arguments.model), origins)
     if arguments.json:
         model = None if arguments.model is None else str(arguments.model)
         options.print_json({"csv": str(arguments.csv), "model": model, **found.to_dict(arguments.top)})
@@ -97,5 +107,5 @@ def _lines(found: Profile, top: int, *, mapped: bool) -> Iterator[str]:
 
 def _where(one: ProfiledOp) -> str:
     if one.nodes:
-        return ", ".join(one.nodes)
+        return ", ".join(one.nodes) + (f" (was {', '.join(one.was)})" if one.was else "")
     return f"beside {' and '.join(one.between)}" if one.between else ""

@@ -30,6 +30,7 @@ class ProfiledOp:
         inserted: Whether the compiler put it in: its name says so, or its type is no node's.
         between: For one that was put in, the nodes that ran just before and after it.
         passes: The passes that would rewrite one of its nodes, or of what it stands between.
+        was: The nodes that its nodes stand for, in the model as it was before onnxfuse rewrote it.
     """
 
     op: Op
@@ -37,6 +38,7 @@ class ProfiledOp:
     inserted: bool = False
     between: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
+    was: tuple[str, ...] = ()
 
     @property
     def is_layout(self) -> bool:
@@ -104,7 +106,7 @@ class Profile:
             "ops": [
                 {"name": p.op.name, "type": p.op.type, "time_us": p.op.time, "runs": p.op.runs, "shapes": p.op.shapes,
                  "formats": p.op.formats, "nodes": list(p.nodes), "inserted": p.inserted, "between": list(p.between),
-                 "passes": list(p.passes)}
+                 "passes": list(p.passes), "was": list(p.was)}
                 for p in self.ops[:top]
             ],
             "passes_us": dict(self.passes),
@@ -117,6 +119,7 @@ def profile(
     nodes: Sequence[onnx.NodeProto] = (),
     passes: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
+    origins: Mapping[str, Sequence[str]] | None = None,
 ) -> Profile:
     """Says where the time goes.
 
@@ -125,9 +128,10 @@ def profile(
         nodes: Those of the graph that was compiled; empty where it is not at hand.
         passes: By the name of a node, the passes that would rewrite it (`passes_by_node`).
         notes: What else is to be told.
+        origins: By the name of a node, those of the model as it was that it stands for (`Renames.origins`).
     """
     known = names_of(nodes)
-    ops = _attributed(summary.ops, known, passes or {})
+    ops = _attributed(summary.ops, known, passes or {}, origins or {})
     total = summary.total
     by_type: dict[str, list[ProfiledOp]] = {}
     for one in ops:
@@ -163,7 +167,12 @@ def _type(kind: str, ops: Sequence[ProfiledOp], total: float, known: Mapping[str
     return TypeTime(kind, len(ops), time, time / total if total else 0.0, tuple(op_types), _by_pass(ops))
 
 
-def _attributed(ops: Sequence[Op], known: Mapping[str, str], passes: Mapping[str, Sequence[str]]) -> list[ProfiledOp]:
+def _attributed(
+    ops: Sequence[Op],
+    known: Mapping[str, str],
+    passes: Mapping[str, Sequence[str]],
+    origins: Mapping[str, Sequence[str]],
+) -> list[ProfiledOp]:
     """The operators with their nodes; what was inserted goes to the nodes that ran before and after it."""
     finder = NodeNames(known)
     inserted = [INSERTED.match(op.name) is not None or op.type in LAYOUT for op in ops]
@@ -174,7 +183,9 @@ def _attributed(ops: Sequence[Op], known: Mapping[str, str], passes: Mapping[str
     for index, op in enumerate(ops):
         beside = tuple(dict.fromkeys((*before[index][-1:], *after[index][:1]))) if inserted[index] else ()
         helping = dict.fromkeys(name for node in (*nodes[index], *beside) for name in passes.get(node, ()))
-        found.append(ProfiledOp(op, nodes[index], inserted[index], beside, tuple(helping)))
+        was = tuple(dict.fromkeys(name for node in nodes[index] for name in origins.get(node, (node,))))
+        told = () if was == nodes[index] else was  # who stands for itself alone needs no word
+        found.append(ProfiledOp(op, nodes[index], inserted[index], beside, tuple(helping), told))
     return found
 
 

@@ -7,7 +7,7 @@ followed by its value, from the model as it was to the model as it is, and never
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,11 +68,13 @@ class Renames:
     Attributes:
         values: Values of the main graph that are gone, each with the value that holds its content now, or None.
         nodes: Nodes that are gone, each with the nodes that stand for it now.
+        origins: Nodes that came in, each with the nodes of the model as it was that it stands for.
         original: The outputs of the nodes of the model as it was; None where it cannot be read.
     """
 
     values: Mapping[str, str | None] = field(default_factory=dict)
     nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     original: Outputs | None = None
 
     @classmethod
@@ -108,7 +110,8 @@ class Renames:
             stands = {old: _each_once(nodes.get(name, (name,)) for name in new) for old, new in step["nodes"].items()}
             nodes.update(stands)
         path = report.get("input")
-        return cls(values, nodes, _outputs(Path(path), report["before"]["ops"]) if path else None)
+        original = _outputs(Path(path), report["before"]["ops"]) if path else None
+        return cls(values, nodes, _origins(step["nodes"] for step in steps), original)
 
     def output(self, node: str, index: int, now: Outputs) -> tuple[str, int]:
         """Returns the node and index at which an output is now.
@@ -152,6 +155,19 @@ class Renames:
 
 def _each_once(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _origins(steps: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+    """Returns what each node that came in stands for, from what stands for each node that went, step by step."""
+    found: dict[str, tuple[str, ...]] = {}
+    for step in steps:
+        stands: dict[str, list[str]] = {}
+        for old, new in step.items():
+            for name in new:
+                stands.setdefault(name, []).extend(found.get(old, (old,)))
+        found = {name: olds for name, olds in found.items() if name not in step}
+        found |= {name: _each_once([tuple(olds)]) for name, olds in stands.items()}
+    return found
 
 
 def renamed_options(

@@ -50,10 +50,12 @@ def test_the_commands(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         for line in block.splitlines()
     ]
     assert [command[:2] for command in commands] == [
-        ["onnxfuse", name] for name in ("verify", "verify", "profile", "profile")
+        ["onnxfuse", name] for name in ("verify", "verify", "profile", "profile", "profile")
     ]
+    assert main(["apply", "model.onnx", "-o", "out.onnx", "-p", "ascend", "--json"]) == 0
+    Path("report.json").write_text(capfd.readouterr().out)
     # The integers of the second output are taken out above: two folders have one type for all raw files.
-    assert [main(command[1:]) for command in commands] == [0, 5, 0, 0]
+    assert [main(command[1:]) for command in commands] == [0, 5, 0, 0, 0]
     told = capfd.readouterr().err
     assert told.count("\nequivalent\n") == 1
     assert "output best of sample s0 is not in after/dumpOutput_device0" in told

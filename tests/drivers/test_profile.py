@@ -341,9 +341,24 @@ def test_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     )
     assert found["ops"] == [
         {"name": "Slice_1", "type": "StridedSliceD", "time_us": 200, "runs": 1, "shapes": "1,16,32,32;",
-         "formats": "NC1HWC0 -> NCHW", "nodes": ["Slice_1"], "inserted": False, "between": [], "passes": ["merge-sliced"]}
+         "formats": "NC1HWC0 -> NCHW", "nodes": ["Slice_1"], "inserted": False, "between": [], "passes": ["merge-sliced"],
+         "was": []}
     ]  # fmt: skip
     assert found["types"][0]["op_types"] == ["Slice"]
+
+
+def test_nodes_of_the_model_before(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, report = tmp_path / "out.onnx", tmp_path / "report.json"
+    assert main(["apply", str(model(tmp_path)), "-o", str(out), "-p", "merge-sliced", "--json"]) == 0
+    report.write_text(capfd.readouterr().out)
+    rows = (("Relu_0", "Relu", "10"), ("Slice_2", "StridedSliceD", "90"))
+    path = written(tmp_path, NEW + "".join(new_row(*row) for row in rows))
+    assert main(["profile", str(path), "--model", str(out), "--report", str(report)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert any("Slice_2 (was Slice_1, Slice_2)" in line for line in lines)
+    assert lines[-1].split()[-1] == "Relu_0"
+    assert main(["profile", str(path), "--report", str(report)]) == 2
+    assert "--model" in capfd.readouterr().err
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

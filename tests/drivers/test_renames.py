@@ -225,4 +225,21 @@ def test_steps_are_composed() -> None:
     renames = Renames.of(json.loads(json.dumps({"passes": [{"applied": steps[:2]}, {"applied": steps[2:]}]})))
     assert renames.values == {"a": None, "b": None, "c": None}
     assert renames.nodes == {"n": ("p",), "m": ("p",), "o": (), "q": ("r",)}
+    assert renames.origins == {"p": ("n",), "r": ("q",)}
     assert renames.lines_of_nodes(["n", "OpType::Add", "q", " o "]) == ["p", "OpType::Add", "r"]
+
+
+def test_nodes_that_stand_for_others() -> None:
+    changes: list[dict[str, list[str]]] = [
+        {"slice_1": ["slice_2"], "slice_2": ["slice_2"]},
+        {"slice_2": ["slice_3"], "slice_3": ["slice_3"]},
+        {"pad": []},
+        {"soft": ["before", "soft", "after"]},
+    ]
+    steps = [{"at": {"scope": []}, "values": {}, "nodes": nodes} for nodes in changes]
+    assert Renames.of({"passes": [{"applied": steps}]}).origins == {
+        "slice_3": ("slice_1", "slice_2", "slice_3"),
+        "before": ("soft",),
+        "soft": ("soft",),
+        "after": ("soft",),
+    }
