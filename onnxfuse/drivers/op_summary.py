@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mode
-from typing import Final
+from typing import Final, NamedTuple
 
+from onnxfuse.drivers.performance import MOST
 from onnxfuse.errors import UsageError
 
 __all__ = ["Op", "OpSummary", "read"]
@@ -30,6 +31,13 @@ MODEL: Final = ("modelid", "modelname")
 COLUMNS: Final[Mapping[str, Sequence[str]]] = {"name": NAME, "type": TYPE, "time": TIME, "start": START, "model": MODEL}
 SHAPES: Final = ("inputshapes",)
 FORMATS: Final = ("inputformats", "outputformats")
+
+
+class _Row(NamedTuple):
+    """A row of the file, and the line where it stands."""
+
+    line: int
+    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,10 @@ def read(path: Path, *, model_id: str | None = None) -> OpSummary:
         UsageError: It is none, has no times, or has several models and `model_id` is not one of them.
     """
     rows = list(_rows(_text(path), path))
-    header, body = (rows[0], rows[1:]) if rows else ([], [])
+    header, body = (rows[0].cells, rows[1:]) if rows else ([], [])
     places = _places(header, path)
     kept, notes = _timed(_of_model(body, places, model_id, path), places, path)
-    grouped: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
+    grouped: dict[tuple[str, str], list[tuple[float, _Row]]] = {}
     for time, row in kept:
         grouped.setdefault((_cell(row, places["name"]) or UNNAMED, _cell(row, places["type"]) or UNNAMED), []).append(
             (time, row)
@@ -106,7 +114,7 @@ def read(path: Path, *, model_id: str | None = None) -> OpSummary:
     return OpSummary(tuple(ops), header[places["time"]].strip(), tuple(notes))
 
 
-def _op(name: str, kind: str, found: Sequence[tuple[float, list[str]]], header: Sequence[str], usual: int) -> Op:
+def _op(name: str, kind: str, found: Sequence[tuple[float, _Row]], header: Sequence[str], usual: int) -> Op:
     """One operator; those without a name cannot be told apart, and count as one that ran as often as most did."""
     row = found[0][1]
     runs = usual if name == UNNAMED else len(found)
@@ -132,15 +140,26 @@ def _text(path: Path) -> str:
     return text
 
 
-def _rows(text: str, path: Path) -> Iterator[list[str]]:
+def _rows(text: str, path: Path) -> Iterator[_Row]:
     limit = csv.field_size_limit(LONGEST_FIELD)
+    line = 1
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
-        yield from (row for row in reader if any(cell.strip() for cell in row))
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        for cells in reader:
+            # A quote that is not closed takes the rows behind it into its cell; no cell of msprof's has several lines.
+            if reader.line_num > line:
+                raise UsageError(f"{path}, line {line}: is no CSV: a quote is not closed in its line")
+            if any(cell.strip() for cell in cells):
+                yield _Row(line, cells)
+            line += 1
     except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: is no CSV: {error}") from error
+        raise UsageError(f"{path}, line {line}: is no CSV: {_csv_fault(error)}") from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _csv_fault(error: csv.Error) -> str:
+    return "a quote is not closed" if "unexpected end of data" in str(error) else str(error)
 
 
 def _plain(header: str) -> str:
@@ -166,17 +185,15 @@ def _places(header: Sequence[str], path: Path) -> dict[str, int]:
     raise UsageError(f"{path}: is no op_summary of msprof: it has no column {lacks}")
 
 
-def _cell(row: Sequence[str], place: int | None) -> str:
+def _cell(row: _Row, place: int | None) -> str:
     """A cell without what surrounds it; empty where there is none."""
-    if place is None or place >= len(row):
+    if place is None or place >= len(row.cells):
         return ""
-    text = row[place].strip().strip("\t")
+    text = row.cells[place].strip().strip("\t")
     return "" if text.upper() in ("N/A", "NA") else text
 
 
-def _of_model(
-    rows: Sequence[list[str]], places: Mapping[str, int], model_id: str | None, path: Path
-) -> Sequence[list[str]]:
+def _of_model(rows: Sequence[_Row], places: Mapping[str, int], model_id: str | None, path: Path) -> Sequence[_Row]:
     place = places.get("model")
     there = dict.fromkeys(found for row in rows if (found := _cell(row, place)))
     if model_id is None and len(there) <= 1:
@@ -189,11 +206,9 @@ def _of_model(
     return [row for row in rows if _cell(row, place) == model_id]
 
 
-def _timed(
-    rows: Sequence[list[str]], places: Mapping[str, int], path: Path
-) -> tuple[list[tuple[float, list[str]]], list[str]]:
+def _timed(rows: Sequence[_Row], places: Mapping[str, int], path: Path) -> tuple[list[tuple[float, _Row]], list[str]]:
     """The rows that have a time, in the order of their start where all have one."""
-    kept: list[tuple[float, list[str]]] = []
+    kept: list[tuple[float, _Row]] = []
     wrong: list[str] = []
     without = 0
     for row in rows:
@@ -202,6 +217,8 @@ def _timed(
             without += 1
             continue
         time = _number(text)
+        if time is not None and time > MOST:
+            raise UsageError(f"{path}, line {row.line}: {text[:SHOWN]!r} is a time that no operator takes")
         if time is None:
             wrong.append(text[:SHOWN])
         else:
@@ -227,4 +244,4 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if value >= 0 else None

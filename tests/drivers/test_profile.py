@@ -78,6 +78,10 @@ ROWS: Final = (
 )
 
 
+# A row, and one in which a quote is opened and not closed: what follows would go into that cell.
+QUOTE: Final = new_row("a", "Relu", "5") + new_row("b", "Relu", "5", shapes='"1,16').replace('"1,16",', "")
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "op_summary_0_1.csv"
     path.write_text(text, encoding="utf-8")
@@ -130,7 +134,7 @@ def test_operators_without_a_name_count_for_one_run(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_time_are_left_out_and_told(tmp_path: Path) -> None:
-    rows = [("a", "N/A"), ("b", "nan"), ("c", "-5"), ("d", "inf"), ("e", "4"), ("f", ""), ("g", "0")]
+    rows = [("a", "N/A"), ("b", "nan"), ("c", "-5"), ("d", "?"), ("e", "4"), ("f", ""), ("g", "0")]
     found = read(written(tmp_path, NEW + "".join(new_row(name, "Relu", time) for name, time in rows)))
     assert [(op.name, op.time) for op in found.ops] == [("e", 4), ("g", 0)]
     assert found.notes == ("3 rows were left out: 'nan' is no time", "2 rows without a time were left out")
@@ -162,8 +166,13 @@ def test_rows_of_several_models_are_not_mixed(tmp_path: Path) -> None:
         (NEW, "no row has a time"),
         (NEW + new_row("a", "Relu", '"1,5"'), "'1,5' is no time: a number with a comma"),
         (NEW + new_row("a", "Relu", "soon"), "'soon' is no time"),
-        (NEW + new_row("a", "Relu", "9" * 10_000), "is no time"),
+        (NEW + new_row("a", "Relu", "9" * 10_000), "line 2: '9999"),
+        (NEW + new_row("a", "Relu", "5") + new_row("b", "Relu", "inf"), "line 3: 'inf' is a time that no operator"),
+        (NEW + 2 * new_row("a", "Relu", "1e308"), "line 2: '1e308' is a time that no operator takes"),
         ("a\0b", "is no text"),
+        (NEW + QUOTE + new_row("c", "Relu", "5"), "line 3: is no CSV: "),
+        (NEW + QUOTE + 'c,Relu,5,"\n', "line 3: is no CSV: a quote is not closed in its line"),
+        (NEW + QUOTE + "c,Relu,5\n", "line 3: is no CSV: a quote is not closed"),
         (NEW + '"' + "x" * 2_000_000, "is no CSV: field larger than field limit"),
     ],
 )
