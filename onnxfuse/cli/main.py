@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from onnxfuse import __version__
 from onnxfuse.cli import (
@@ -22,6 +24,7 @@ from onnxfuse.cli import (
     passes,
     profile,
     reproducer,
+    signals,
     strip,
     verify,
 )
@@ -43,7 +46,7 @@ exit codes:
   3    an internal error; a reproducer is written
   4    an external tool failed
   5    verify or bisect could not decide
-  130  interrupted
+  130  interrupted; 143 ended by SIGTERM, 129 by SIGHUP
 
 examples:
   onnxfuse apply model.onnx -o out.onnx
@@ -76,34 +79,51 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = argparse.Namespace(json="--json" in argv)
     options.make_safe(sys.stdout)
     try:
-        try:
-            arguments = parser().read(argv)
-            code = int(arguments.run(arguments))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OnnxfuseError as error:
-            if error.exit_code == PassError.exit_code:
-                _reproduce(arguments, error)
-            return _fail(arguments, error, error.exit_code)
-        except MemoryError:
-            # A model's doing, and no fault: nothing is written but this.
-            return _fail(arguments, ModelError("there is not enough memory for this"), ModelError.exit_code)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its exit code must not read as an answer
-            _reproduce(arguments, error)
-            return _fail(arguments, error, PassError.exit_code)
-    except KeyboardInterrupt:
-        options.say("onnxfuse: interrupted")
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone (head, for one); Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with signals.raised():
+            return _run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt as ended:
+        return _end(ended)
+    except BrokenPipeError:  # whoever read our output has gone: head, for one
+        _write_nowhere(sys.stdout)
         return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = argparse.Namespace(json="--json" in argv)
+    try:
+        arguments = parser().read(argv)
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OnnxfuseError as error:
+        if error.exit_code == PassError.exit_code:
+            _reproduce(arguments, error)
+        return _fail(arguments, error, error.exit_code)
+    except MemoryError:
+        # A model's doing, and no fault: nothing is written but this.
+        return _fail(arguments, ModelError("there is not enough memory for this"), ModelError.exit_code)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its exit code must not read as an answer
+        _reproduce(arguments, error)
+        return _fail(arguments, error, PassError.exit_code)
     return code
+
+
+def _end(ended: KeyboardInterrupt) -> int:
+    """Says which signal it was, and returns what a shell would for a program that it ended."""
+    number = ended.number if isinstance(ended, signals.Ended) else signal.SIGINT
+    try:
+        options.say("onnxfuse: interrupted" if number is signal.SIGINT else f"onnxfuse: ended by {number.name}")
+    except OSError:  # with SIGHUP, the terminal is what has gone
+        _write_nowhere(sys.stderr)
+    return 128 + number
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    """Keeps Python from failing once more on a stream that nobody reads, when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _reproduce(arguments: argparse.Namespace, error: Exception) -> None:

@@ -65,7 +65,12 @@ class CompiledModel:
             self._made = Path(tempfile.mkdtemp(prefix="onnxfuse-om-"))
             name = re.sub(r"[^\w.-]", "_", f"{model.stem}_bs{self.batch}", flags=re.ASCII)
             output = replace(options, output=str(self._made / name))
-            self.om = atc.run(output, environment=tool.environment, timeout=device.timeout).om
+            try:
+                self.om = atc.run(output, environment=tool.environment, timeout=device.timeout).om
+            except BaseException as error:
+                if not isinstance(error, ToolError):  # whose log lies there; Ctrl-C, for one, leaves nothing
+                    self.close()
+                raise
 
     def __enter__(self) -> Self:
         return self

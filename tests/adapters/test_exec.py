@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shlex
@@ -10,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from onnxfuse.adapters import ExecPass
 from onnxfuse.pipeline.bisect import Answer, bisect
 from tests.adapters.models import model, ops, serialized, weighted
 from tests.adapters.tools import tool
+from tests.drivers.processes import is_gone, wait_for
 from tests.gauntlet.runner import CASES
 
 
@@ -198,10 +198,11 @@ def test_what_is_no_command(text: str, says: str) -> None:
     assert str(raised.value).endswith(says)
 
 
-# ---- Ctrl-C
+# ---- Ctrl-C, and what else ends a run from outside
 
 
-def test_ctrl_c_ends_all_that_it_started(folder: Path) -> None:
+@pytest.mark.parametrize(("number", "says"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
+def test_all_that_it_started_is_ended(folder: Path, number: signal.Signals, says: str) -> None:
     onnx.save(model(), folder / "in.onnx")
     command = f"exec:{shlex.quote(tool(folder, 'hangs_with_a_child'))}"
     words = [sys.executable, "-m", "onnxfuse.cli.main", "apply", "in.onnx", "-o", "out.onnx", "-p", command]
@@ -212,34 +213,18 @@ def test_ctrl_c_ends_all_that_it_started(folder: Path) -> None:
         wait_for(lambda: (folder / "pids").exists() and len((folder / "pids").read_text().split()) == 3)
         one, other, temporary = (folder / "pids").read_text().split()
         assert Path(temporary).is_dir()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, said = running.communicate(timeout=60)
     finally:
         running.kill()
         running.wait()
-    assert running.returncode == 130
-    assert said.splitlines()[-1] == "onnxfuse: interrupted"
+    assert running.returncode == 128 + number
+    assert said.splitlines()[-1] == f"onnxfuse: {says}"
     assert not Path(temporary).exists()
     assert not left(folder)
     assert not (folder / "out.onnx").exists()
-    for number in (one, other):
-        wait_for(lambda number=number: not is_running(int(number)))
-
-
-def wait_for(done: object) -> None:
-    """Waits until something is so, for a minute."""
-    for _ in range(1200):
-        if done():  # type: ignore[operator]
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to be")
-
-
-def is_running(number: int) -> bool:
-    """Says whether a process is there and no zombie."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    for process in (one, other):
+        wait_for(partial(is_gone, int(process)))
 
 
 # ---- onnxslim

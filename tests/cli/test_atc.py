@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Cli, environment
+from tests.cli.conftest import Cli
 from tests.drivers.fake_tools import FAKES, calls, left_over, save_model, set_up
-from tests.drivers.processes import is_gone, wait_for
 
 SOC: Final = ("--soc", "Ascend310P3")
 
@@ -278,29 +275,6 @@ def test_the_environment_of_a_script(cli: Cli, atc: Path, monkeypatch: pytest.Mo
     done = cli("atc", "m.onnx", *SOC, "--batch-size=1", "--set-env", "set_env.sh")
     assert done.code == 4
     assert done.err.splitlines() == ["onnxfuse: error: source set_env.sh ended with exit code 5: the toolkit is broken"]
-
-
-# ---- Ctrl-C
-
-
-def test_ctrl_c(atc: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_MANNER", "hang")
-    running = subprocess.Popen(
-        [*COMMAND, "atc", "m.onnx", *SOC, "--batch-size", "1"], env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for((atc / "pids").exists)
-        assert any(path.suffix == ".om" for path in folder.rglob("*"))
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
-    finally:
-        running.kill()
-        running.wait()
-    assert running.returncode == 130
-    assert said.splitlines()[-1] == "onnxfuse: interrupted"
-    assert not left_over(folder)
-    for number in map(int, (atc / "pids").read_text().split()):
-        wait_for(partial(is_gone, number))
 
 
 # ---- aoe

@@ -1,0 +1,62 @@
+"""Signals that end a run as Ctrl-C does: what was begun is cleaned up first."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+__all__ = ["Ended", "raised"]
+
+# Who ends a program often says so twice: `timeout` to it and to its group, a terminal by its shell, a user by pressing
+# Ctrl-C again. What comes so soon after the first must not break off the cleaning up; what comes later may.
+SAME_END_S: Final = 1.0
+
+
+class Ended(KeyboardInterrupt):
+    """A signal has asked this process to end. Whoever cleans up after Ctrl-C does so after this.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raises `Ended` in the main thread when this process gets SIGINT, SIGTERM or SIGHUP.
+
+    Only where nobody has said what else is to happen: one that is ignored, as `nohup` ignores SIGHUP, stays so, and so
+    does the handler of a program that this is a part of. At the end all is as it was.
+    """
+    latest = -math.inf
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        nonlocal latest
+        before, latest = latest, time.monotonic()
+        if latest - before > SAME_END_S:
+            raise Ended(number)
+
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    if threading.current_thread() is not threading.main_thread():  # which cannot set any
+        defaults = {}
+    mine = {number: was for number, was in defaults.items() if signal.getsignal(number) is was}
+    try:
+        for number in mine:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, was in mine.items():
+            signal.signal(number, was)
