@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onnxfuse.cli import compiling, options
+from onnxfuse.cli import compiling
 from onnxfuse.errors import UsageError
 
 __all__ = ["add_parser"]
@@ -42,14 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     from onnxfuse.drivers import aoe
 
-    options.quiet_libraries()
     bank: Path | None = arguments.bank
     if bank is not None and not (bank.is_dir() and os.access(bank, os.R_OK | os.W_OK | os.X_OK)):
         raise UsageError(f"--bank {bank}: a folder that can be written to is expected")
     variables = {} if bank is None else {"TUNE_BANK_PATH": str(bank.resolve())}
     job = aoe.Job(arguments.job_type)
-    jobs, notes = compiling.jobs_of(arguments, None, partial(aoe.aoe_argv, job=job))
-    found = compiling.check(arguments, jobs, also=notes)
-    if compiling.refused(arguments, found, "aoe"):
-        return UsageError.exit_code
-    return compiling.run_jobs(arguments, jobs, found, partial(aoe.run, job=job), "aoe", variables)
+    compiler = compiling.Compiler(
+        name="aoe", soc=None, argv=partial(aoe.aoe_argv, job=job), run=partial(aoe.run, job=job), variables=variables
+    )
+    return compiling.run(arguments, compiler)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from onnxfuse.cli import compiling, options
+from onnxfuse.cli import compiling
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.errors import UsageError
 
 __all__ = ["add_parser"]
 
@@ -37,9 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
     from onnxfuse.drivers import atc
 
-    options.quiet_libraries()
-    jobs, notes = compiling.jobs_of(arguments, arguments.soc, AtcOptions.argv)
-    found = compiling.check(arguments, jobs, also=notes)
-    if compiling.refused(arguments, found, "atc"):
-        return UsageError.exit_code
-    return compiling.run_jobs(arguments, jobs, found, atc.run, "atc")
+    compiler = compiling.Compiler(name="atc", soc=arguments.soc, argv=AtcOptions.argv, run=atc.run)
+    return compiling.run(arguments, compiler)

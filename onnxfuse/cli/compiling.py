@@ -6,8 +6,8 @@ import argparse
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,14 +19,40 @@ if TYPE_CHECKING:
     from onnxfuse.drivers._compiling import Compiled
     from onnxfuse.drivers.findings import Finding
 
-__all__ = ["Compile", "Job", "add_options", "check", "epilog", "jobs_of", "refused", "run_jobs"]
+__all__ = ["Compiler", "add_options", "epilog", "run"]
 
-# What is said by the model and by options of ours, or is no conversion of ONNX.
-OURS: Final = frozenset(
-    ("model", "framework", "output", "soc_version", "mode", "weight", "om", "json", "dump_mode", "singleop")
-)
+# Options that are not handed on, and what to do instead.
+OURS: Final = {
+    "model": "give it as MODEL",
+    "framework": "leave it out, it is always 5, for ONNX",
+    "output": "give it as -o",
+    "soc_version": "give it as --soc (aoe takes the chip that is attached)",
+    "job_type": "give it as --job-type",
+    "weight": "leave it out, an ONNX model carries its weights",
+    **dict.fromkeys(
+        ("mode", "om", "json", "dump_mode", "singleop", "model_path"),
+        "onnxfuse compiles ONNX models, run the program itself for anything else",
+    ),
+}
 
-Compile = Callable[..., "Compiled"]
+
+@dataclass(frozen=True, kw_only=True)
+class Compiler:
+    """One of the two programs.
+
+    Attributes:
+        name: What it is called.
+        soc: The chip that it compiles for; None for the one that is attached.
+        argv: Returns its command as words.
+        run: Runs it with options: the driver's `run`.
+        variables: What is added to its environment.
+    """
+
+    name: str
+    soc: str | None
+    argv: Callable[[AtcOptions], list[str]]
+    run: Callable[..., Compiled]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,7 @@ def epilog(program: str) -> str:
     names = ", ".join(_handed_on())
     return (
         f"Options of {program} are handed on, as --name=VALUE or --name VALUE: {names}. Others go behind --, as they "
-        "stand there."
+        "stand there; none of them may say again what is said before."
     )
 
 
@@ -105,15 +131,29 @@ def _handed_on() -> list[str]:
     return [name for name in AtcOptions.table() if name not in OURS]
 
 
+def run(arguments: argparse.Namespace, compiler: Compiler) -> int:
+    """Runs the subcommand, once it is known which program, and how."""
+    options.quiet_libraries()
+    jobs, notes = _jobs_of(arguments, compiler)
+    found = _check(arguments, compiler, jobs, notes)
+    if _refused(arguments, found, compiler.name):
+        return UsageError.exit_code
+    if arguments.dry_run:
+        return _print_commands(arguments, compiler, jobs, found)
+    return _run_jobs(arguments, compiler, jobs, found)
+
+
 # ---- before a run
 
 
-def jobs_of(
-    arguments: argparse.Namespace, soc: str | None, words_of: Callable[[AtcOptions], list[str]]
-) -> tuple[list[Job], list[Finding]]:
+def _jobs_of(arguments: argparse.Namespace, compiler: Compiler) -> tuple[list[Job], list[Finding]]:
     """Returns the runs that are asked for, and what was found to be wrong with them."""
+    from onnxfuse.drivers._compiling import target_of
+    from onnxfuse.drivers._process import check_script
     from onnxfuse.drivers.renames import Outputs, Renames, renamed_options
 
+    if arguments.set_env is not None:
+        check_script(arguments.set_env)
     if arguments.timeout is not None and not 0 < arguments.timeout < math.inf:
         raise UsageError(f"--timeout is a number of seconds above 0, not {arguments.timeout:g}")
     given = {name: getattr(arguments, f"atc_{name}") for name in _handed_on()}
@@ -130,23 +170,38 @@ def jobs_of(
         if output is not None and len(sizes) > 1:
             output = f"{output.removesuffix('.om')}_bs{size}"
         made = AtcOptions.from_model(
-            arguments.model, soc_version=soc or "", batch_size=size, output=output, dims=dims, **given
+            arguments.model, soc_version=compiler.soc, batch_size=size, output=output, dims=dims, **given
         )
-        made = _with_extra(made, arguments.handed_on)
+        made = _with_more(made, arguments.handed_on)
+        target_of(made.output, compiler.name)
         if renames is not None:
             from onnxfuse.model_io import open_model
 
             now = Outputs.of(open_model(arguments.model).as_source().proto.graph)
             made, notes = renamed_options(made, renames, now, Path(f"{made.output}.keep_dtype.txt"))
             found += notes
-        if soc is None:
-            made = replace(made, soc_version=None)
-        jobs.append(Job(made, tuple(words_of(made)), size))
+        jobs.append(Job(made, tuple(compiler.argv(made)), size))
     return jobs, list(dict.fromkeys(found))
 
 
-def _with_extra(made: AtcOptions, words: Sequence[str]) -> AtcOptions:
-    return replace(made, other=tuple((word,) for word in words)) if words else made
+def _with_more(made: AtcOptions, words: Sequence[str]) -> AtcOptions:
+    """Returns options with the words that stand behind `--`.
+
+    Raises:
+        UsageError: One says again what is said already: the program would take the last, unseen by what checks and runs it.
+    """
+    more = AtcOptions.from_words(words)
+    for head in (*(f"--{name}" for name in more.given()), *(group[0].partition("=")[0] for group in more.other)):
+        name = head.lstrip("-").replace("-", "_")
+        # Newer programs take an option by its first letters too, and aoe some by the first.
+        short = bool(name) and head.startswith("-") and name not in AtcOptions.table()
+        for said in (*OURS, *made.given()):
+            if said == name or (short and said.startswith(name)):
+                what = head if said == name else f"{head} (which may be taken for --{said})"
+                raise UsageError(
+                    f"{what} cannot stand behind --: {OURS.get(said, 'it is set already, give it before --')}"
+                )
+    return AtcOptions.from_words([*made.argv()[1:], *words])
 
 
 def _sizes(text: str | None) -> list[int | None]:
@@ -158,18 +213,20 @@ def _sizes(text: str | None) -> list[int | None]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def check(arguments: argparse.Namespace, jobs: Sequence[Job], *, also: Iterable[Finding]) -> list[Finding]:
-    """Returns what is wrong with the options, and what the graph will meet; each once."""
+def _check(
+    arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], notes: Sequence[Finding]
+) -> list[Finding]:
+    """Returns `notes`, with what is wrong with the options, and what the graph will meet; each once."""
     from onnxfuse.drivers.graph_checks import check_graph, problems_of
 
-    found = [*also]
+    found = [*notes]
     for job in jobs:
-        found += problems_of(job.options, arguments.cann, without=() if "soc" in arguments else ("--soc_version",))
+        found += problems_of(job.options, arguments.cann, without=("--soc_version",) if compiler.soc is None else ())
     found += check_graph(arguments.model, jobs[0].options, cann=arguments.cann)
     return list(dict.fromkeys(found))
 
 
-def refused(arguments: argparse.Namespace, found: Sequence[Finding], program: str) -> bool:
+def _refused(arguments: argparse.Namespace, found: Sequence[Finding], program: str) -> bool:
     """Says what was found; returns whether that stops the run, and says so."""
     from onnxfuse.drivers.findings import Severity
 
@@ -189,35 +246,14 @@ def refused(arguments: argparse.Namespace, found: Sequence[Finding], program: st
 # ---- the runs
 
 
-def run_jobs(
-    arguments: argparse.Namespace,
-    jobs: Sequence[Job],
-    found: Sequence[Finding],
-    compile_: Compile,
-    program: str,
-    variables: Mapping[str, str] | None = None,
-) -> int:
-    """Runs one job after the other, up to the first that fails, and tells of them.
-
-    Args:
-        arguments: The command line.
-        jobs: The runs.
-        found: What the checks found.
-        compile_: The driver's `run`.
-        program: What it is called.
-        variables: What is added to its environment.
-    """
-    from onnxfuse.drivers._compiling import CompileError, target_of
+def _run_jobs(arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], found: Sequence[Finding]) -> int:
+    """Runs one job after the other, up to the first that fails, and tells of them."""
+    from onnxfuse.drivers._compiling import CompileError
     from onnxfuse.drivers._process import sourced
 
-    variables = variables or {}
-    if arguments.dry_run:
-        return _print_commands(arguments, jobs, found, variables)
-    for job in jobs:
-        target_of(job.options.output or "")
     environment = {
         **(os.environ if arguments.set_env is None else sourced(arguments.set_env, timeout=arguments.timeout)),
-        **variables,
+        **compiler.variables,
     }
     rows: list[dict[str, Any]] = []
     error: CompileError | None = None
@@ -227,12 +263,12 @@ def run_jobs(
         if error is None:
             options.say(shlex.join(job.words))
             try:
-                row |= _row(_run(arguments, job, compile_, environment))
+                row |= _row(_run(arguments, compiler, job, environment))
             except CompileError as failed:
                 error = failed
                 log = None if failed.log is None else str(failed.log)
                 row |= {"status": "failed", "log": log, "codes": list(failed.codes)}
-    _tell(rows, program)
+    _tell(rows, compiler.name)
     if error is not None:
         options.say(f"onnxfuse: error: {error}")
     if arguments.json:
@@ -244,21 +280,21 @@ def run_jobs(
 
 
 def _print_commands(
-    arguments: argparse.Namespace, jobs: Sequence[Job], found: Sequence[Finding], variables: Mapping[str, str]
+    arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], found: Sequence[Finding]
 ) -> int:
     if arguments.json:
         rows = [{"batch_size": job.batch_size, "command": list(job.words), "status": "dry-run"} for job in jobs]
         options.print_json({"runs": rows, "findings": [finding.to_dict() for finding in found]})
     else:
         for job in jobs:
-            settings = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+            settings = [f"{name}={shlex.quote(value)}" for name, value in compiler.variables.items()]
             options.show(" ".join([*settings, shlex.join(job.words)]))
     return 0
 
 
-def _run(arguments: argparse.Namespace, job: Job, compile_: Compile, environment: Mapping[str, str]) -> Compiled:
+def _run(arguments: argparse.Namespace, compiler: Compiler, job: Job, environment: Mapping[str, str]) -> Compiled:
     on_line = options.say if arguments.show_log else None
-    return compile_(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
+    return compiler.run(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
 
 
 def _row(made: Compiled) -> dict[str, Any]:

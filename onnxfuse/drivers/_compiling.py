@@ -45,7 +45,7 @@ class Compiled:
         om: The compiled model.
         seconds: How long it took.
         log: The file with what the compiler printed.
-        warnings: What it warned of, explained.
+        warnings: What it warned of, explained; and which file of an earlier run may be taken for the model.
     """
 
     om: Path
@@ -60,9 +60,10 @@ class Compiled:
 
 
 def compile_om(
+    name: str,
     words_for: Callable[[str], list[str]],
     *,
-    output: str,
+    output: str | None,
     marker: str | None,
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
@@ -71,18 +72,20 @@ def compile_om(
     """Runs a compiler. It writes to a folder of its own beside the target; what it made is renamed when all is well.
 
     Args:
+        name: What it is called.
         words_for: Returns the command that writes to an output prefix.
-        output: The prefix of what is to be written: the path without `.om`.
+        output: The prefix of what is to be written: the path without `.om`. It has to be given.
         marker: What it prints where it succeeds; None where nothing is known of that.
         environment: All its variables; None for those of this process.
         timeout: Seconds after which it is ended.
         on_line: Is called with each line that it prints.
 
     Raises:
-        UsageError: Nothing can be written there.
+        UsageError: The output is not given, or nothing can be written there.
         CompileError: It fails, takes too long, or its exit code, its marker and the file do not agree.
     """
-    target = target_of(output)
+    target = target_of(output, name)
+    _find(name, os.environ if environment is None else environment)
     seen = _Seen(marker)
 
     def see(line: str) -> None:
@@ -93,11 +96,7 @@ def compile_om(
     folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=target.parent))
     try:
         words = words_for(str(folder / target.name))
-        name = words[0]
-        log = target.with_name(f"{target.name}.{name}.log")
-        found = shutil.which(name, path=(os.environ if environment is None else environment).get("PATH"))
-        if found is None:
-            raise CompileError(f"there is no {name} on PATH: give the toolkit's set_env.sh with --set-env")
+        log = _log(target, name)
         start = time.monotonic()
         try:
             code = run(words, name=name, log=log, on_line=see, timeout=timeout, environment=environment)
@@ -109,10 +108,11 @@ def compile_om(
         if why:
             raise CompileError(_failure(name, why, seen, log), codes=tuple(seen.codes("E")), log=log)
         assert made is not None  # noqa: S101 - or there would be a reason why not
+        warnings = [*map(explain, seen.codes("W")), *_older(folder, target, made)]
         om = _moved(folder, target.parent, made)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Compiled(om, seconds, log, tuple(explain(code) for code in seen.codes("W")))
+    return Compiled(om, seconds, log, tuple(warnings))
 
 
 class _Seen:
@@ -140,26 +140,69 @@ class _Seen:
         return self._lines[code]
 
 
-def target_of(output: str) -> Path:
+def target_of(output: str | None, program: str) -> Path:
     """Returns where a compiled model goes, without `.om`.
 
+    Args:
+        output: The prefix that is asked for, with `.om` or without.
+        program: The compiler, whose log goes there too.
+
     Raises:
-        UsageError: Nothing can be written there.
+        UsageError: It is not given, or nothing can be written there.
     """
+    if output is None:
+        raise UsageError("--output is missing: give the path of the compiled model without .om")
     target = Path(output.removesuffix(".om"))
-    if not output or output.endswith("/") or target.is_dir() or not target.name:
-        raise UsageError(f"--output {output}: names no file: give the path of the compiled model without .om")
-    if not target.parent.is_dir():
-        raise UsageError(f"--output {output}: the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {output}: the folder {target.parent} cannot be written to")
+    try:
+        if not output or output.endswith("/") or target.is_dir() or not target.name:
+            raise UsageError(f"--output {output}: names no file: give the path of the compiled model without .om")
+        if not target.parent.is_dir():
+            raise UsageError(f"--output {output}: the folder {target.parent} does not exist")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise UsageError(f"--output {output}: the folder {target.parent} cannot be written to")
+        for place in (*_oms(target), _log(target, program)):
+            if place.is_dir():
+                raise UsageError(f"--output {output}: {place} is a folder, and a file of that name is to be written")
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"--output {output}: {error.strerror or error}") from error
     return target
+
+
+def _oms(prefix: Path) -> list[Path]:
+    """Returns what a compiled model may be called."""
+    return [prefix.with_name(prefix.name + end) for end in OM]
+
+
+def _log(target: Path, program: str) -> Path:
+    return target.with_name(f"{target.name}.{program}.log")
+
+
+def _find(program: str, environment: Mapping[str, str]) -> None:
+    """Raises where there is no such program, before an earlier log is written over."""
+    path = environment.get("PATH")
+    if path is None:  # `which` would look along the PATH of this process
+        raise CompileError(
+            f"{program} cannot be found: its environment has no PATH; see whether a set_env.sh unsets it"
+        )
+    if shutil.which(program, path=path) is None:
+        raise CompileError(f"there is no {program} on PATH: give the toolkit's set_env.sh with --set-env")
 
 
 def _made(prefix: Path) -> Path | None:
     """Returns the compiled model, where one that is not empty was written."""
-    paths = (prefix.with_name(prefix.name + end) for end in OM)
-    return next((path for path in paths if path.is_file() and path.stat().st_size), None)
+    return next((path for path in _oms(prefix) if path.is_file() and path.stat().st_size), None)
+
+
+def _older(folder: Path, target: Path, made: Path) -> list[str]:
+    """Returns a warning for each file that may be taken for what was made: one of another release, or for another host.
+
+    It stays: whether it is still of use, only the user knows.
+    """
+    return [
+        f"{place} is of an earlier run, and {place.with_name(made.name)} of this one: remove what is of no use any more"
+        for place in _oms(target)
+        if place.exists() and not (folder / place.name).exists()
+    ]
 
 
 def _why_not(code: int, seen: _Seen, made: Path | None) -> str:

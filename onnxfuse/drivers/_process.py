@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from onnxfuse.errors import ToolError, UsageError
 
-__all__ = ["ending", "last_line", "run", "sourced", "tail"]
+__all__ = ["check_script", "ending", "last_line", "run", "sourced", "tail"]
 
 GRACE: Final = 2.0
 """Seconds between asking a program to end and ending it."""
@@ -97,8 +97,7 @@ def sourced(script: Path, *, timeout: float | None = None) -> dict[str, str]:
         UsageError: There is no such file.
         ToolError: It fails, ends the shell, or takes too long.
     """
-    if not script.is_file():
-        raise UsageError(f"{script}: no such file; it is the set_env.sh of the toolkit that is meant")
+    check_script(script)
     name = f"source {script}"
     with tempfile.TemporaryDirectory(prefix="onnxfuse-environment-") as folder:
         out, err = Path(folder) / "stdout", Path(folder) / "stderr"
@@ -114,6 +113,16 @@ def sourced(script: Path, *, timeout: float | None = None) -> dict[str, str]:
     found = {os.fsdecode(key): os.fsdecode(value) for key, _, value in entries}
     mine = {key: value for key, value in os.environ.items() if key in OF_BASH}
     return {key: value for key, value in found.items() if key not in OF_BASH} | mine
+
+
+def check_script(script: Path) -> None:
+    """Checks that there is a script to source.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if not script.is_file():
+        raise UsageError(f"{script}: no such file; it is the set_env.sh of the toolkit that is meant")
 
 
 def ending(code: int) -> str:

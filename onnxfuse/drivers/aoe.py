@@ -8,7 +8,6 @@ from enum import IntEnum
 
 from onnxfuse.drivers._compiling import Compiled, compile_om
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.errors import UsageError
 
 __all__ = ["Job", "aoe_argv", "run"]
 
@@ -47,9 +46,8 @@ def run(
         UsageError: The output is not given, or nothing can be written there.
         CompileError: It fails, or writes no `.om`; with the meaning of its codes.
     """
-    if options.output is None:
-        raise UsageError("--output is missing: give the path of the compiled model without .om")
     return compile_om(
+        "aoe",
         lambda output: aoe_argv(replace(options, output=output), job),
         output=options.output,
         marker=None,

@@ -14,7 +14,6 @@ from typing import Final
 from onnxfuse.drivers._compiling import Compiled, CompileError, compile_om
 from onnxfuse.drivers._process import sourced
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.errors import UsageError
 
 __all__ = ["SUCCESS", "AtcOptions", "CompileError", "Compiled", "run", "sourced"]
 
@@ -40,9 +39,8 @@ def run(
         UsageError: The output is not given, or nothing can be written there.
         CompileError: It fails, or its exit code, its success marker and the `.om` do not agree; with the meaning of its codes.
     """
-    if options.output is None:
-        raise UsageError("--output is missing: give the path of the compiled model without .om")
     return compile_om(
+        "atc",
         lambda output: replace(options, output=output).argv(),
         output=options.output,
         marker=SUCCESS,

@@ -8,8 +8,8 @@ dataclasses.replace(options, soc_version="Ascend310P3").argv()  # the same words
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -181,10 +181,15 @@ class AtcOptions:
         It never raises: what is wrong with the line is among `problems()`. Where an option is given twice, the last counts.
         """
         command = read_command(line, PROGRAM)
-        written = tuple(_grouped(command.words))
+        return replace(cls.from_words(command.words), _shell=command.problems)
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> AtcOptions:
+        """Reads the words of a command, those after `atc`. As `parse` does, but that no shell is to read them."""
+        written = tuple(_grouped(words))
         values: dict[str, Any] = {group.name: group.value for group in written if group.name is not None}
         other = tuple(group.words for group in written if group.name is None)
-        return cls(**values, other=other, _written=written, _shell=command.problems)
+        return cls(**values, other=other, _written=written)
 
     @classmethod
     def from_model(
@@ -192,7 +197,7 @@ class AtcOptions:
         model: ModelLike,
         /,
         *,
-        soc_version: str,
+        soc_version: str | None,
         batch_size: int | None = None,
         output: str | None = None,
         dims: Mapping[str, int] | None = None,
@@ -202,7 +207,7 @@ class AtcOptions:
 
         Args:
             model: A model of any kind; `--model` is filled in where it is a path.
-            soc_version: The chip: "Ascend310P3".
+            soc_version: The chip: "Ascend310P3"; None for the one that is attached, which only aoe can take.
             batch_size: The size of the inputs' first axis where that is symbolic.
             output: The compiled model's path; without it the model's, with `_bs<batch_size>`. A `.om` at its end is dropped,
                 since atc appends it.
@@ -274,7 +279,7 @@ class AtcOptions:
         return (*self._shell, *broken_rules(self, release))
 
 
-def _grouped(words: tuple[str, ...]) -> list[Written]:
+def _grouped(words: Sequence[str]) -> list[Written]:
     """Puts together what belongs together. A word that begins with a dash is never a value."""
     groups: list[Written] = []
     at = 0

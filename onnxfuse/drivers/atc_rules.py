@@ -27,7 +27,7 @@ from onnxfuse.drivers.shape_grammar import GrammarError, OutputType, parse_out_n
 if TYPE_CHECKING:
     from onnxfuse.drivers.atc_options import AtcOptions
 
-__all__ = ["broken_rules"]
+__all__ = ["broken_rules", "wrong_signs"]
 
 # What atc takes in a path: ASCII letters and digits, a few signs, and Chinese characters.
 _PATH: Final = re.compile(r"[A-Za-z0-9_./\u4e00-\u9fff-]*")
@@ -148,9 +148,7 @@ def _paths(options: AtcOptions) -> Iterator[Problem]:
         if len(value) >= _LONGEST_PATH:
             yield Problem(f"--{name}", "path", "E10021", f"has {len(value)} characters: give a shorter path")
         elif not has_placeholder(value) and not _PATH.fullmatch(value):
-            odd = "".join(sorted(set(_PATH.sub("", value))))
-            message = f"has {odd!r}, and atc takes letters, digits, `_`, `-`, `.` and `/` in a path: rename the file"
-            yield Problem(f"--{name}", "path", None, message)
+            yield wrong_signs(name, value)
     if options.output is not None and options.output.endswith(".om"):
         message = f"ends in .om, which atc appends once more ({options.output}.om): leave it out"
         yield Problem("--output", "output-suffix", None, message)
@@ -158,12 +156,20 @@ def _paths(options: AtcOptions) -> Iterator[Problem]:
         yield Problem("--output", "path", "E10022", "is a folder: add the file's name, without .om")
 
 
+def wrong_signs(name: str, path: str) -> Problem:
+    """Returns what is wrong with a path that has signs which atc does not take."""
+    odd = "".join(sorted(set(_PATH.sub("", path))))
+    message = f"has {odd!r}, and atc takes letters, digits, `_`, `-`, `.` and `/` in a path: rename the file"
+    return Problem(f"--{name}", "path", "E10001", message)
+
+
 def _chip(options: AtcOptions) -> Iterator[Problem]:
     soc = options.soc_version
     if not soc or has_placeholder(soc):
         return
-    alike = [name for name in SOC_VERSIONS if name.casefold() in (soc.casefold(), f"ascend{soc.casefold()}")]
-    if soc not in alike and (alike or not re.match(r"Ascend[0-9]{3}", soc)):
+    given = soc.strip().casefold()
+    alike = [name for name in SOC_VERSIONS if name.casefold() in (given, f"ascend{given}")]
+    if soc not in alike and (alike or not re.fullmatch(r"Ascend[0-9]{3}[A-Za-z0-9_]*", soc)):
         hint = (
             f"did you mean {alike[0]}?" if alike else "write `Ascend` and the name that npu-smi info shows: Ascend310P3"
         )

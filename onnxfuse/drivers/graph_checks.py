@@ -6,14 +6,15 @@ What is known is old and new guides, and the sources of the converter. What it i
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.atc_model import input_shapes
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_values import Release
+from onnxfuse.drivers.atc_rules import wrong_signs
+from onnxfuse.drivers.atc_values import Kind, Release, has_placeholder
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.renames import Outputs
 from onnxfuse.drivers.shape_grammar import ANY, GrammarError, InputShape, parse_input_shape, parse_out_nodes
@@ -77,24 +78,36 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
 
 
 def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Returns what is wrong with options themselves; what was handed on as it is, is not looked at.
+    """Returns what is wrong with options themselves. One that nobody here knows may be of a newer release, and is right.
 
     Args:
         options: The options.
         cann: The version of CANN, as far as it is known.
         without: Options that may be missing.
     """
-    known = replace(options, other=())
-    release = Release.of(cann) if cann else None
-    found = [
+    problems = list(options.problems(Release.of(cann) if cann else None))
+    empty = []
+    for name in options.placeholders():
+        value = getattr(options, name)
+        if _is_literal(options, name):
+            problems.append(wrong_signs(name, value))
+        else:
+            message = f"--{name}: something is yet to be filled in, and no shell does: {value}"
+            empty.append(Finding(Severity.ERROR, "placeholder", message, "write what is meant"))
+    found = (
         Finding(Severity.ERROR, problem.rule, f"{problem.subject}: {problem.message}", "", code=problem.code)
-        for problem in known.problems(release)
-        if problem.subject not in without
-    ]
-    for name in known.placeholders():
-        message = f"--{name}: something is yet to be filled in, and no shell does: {getattr(known, name)}"
-        found.append(Finding(Severity.ERROR, "placeholder", message, "write what is meant"))
-    return tuple(found)
+        for problem in problems
+        if problem.rule != "unknown-option" and problem.subject not in without
+    )
+    return (*found, *empty)
+
+
+def _is_literal(options: AtcOptions, name: str) -> bool:
+    """Says whether what looks like something to be filled in is the name of a file: `{1}.onnx`."""
+    if options.table()[name].kind is not Kind.PATH:
+        return False
+    file = options.model if name == "output" else getattr(options, name)  # the .om is named by the model
+    return has_placeholder(file) and os.path.lexists(str(file))
 
 
 def generation_of(cann: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -132,6 +133,7 @@ def test_a_symbolic_dim(cli: Cli, atc: Path) -> None:
     assert "--input_shape=x:2,3,8,9" in done.out
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -145,13 +147,18 @@ def test_a_symbolic_dim(cli: Cli, atc: Path) -> None:
         (("--set-env", "no.sh"), "no.sh: no such file"),
         (("-o", "no/m"), "the folder no does not exist"),
         (("-o", "folder/", "--no-check"), "names no file"),
+        (("--report", "report.json", "--keep_dtype", "keep.txt", "-o", "no/m"), "the folder no does not exist"),
     ],
 )
-def test_mistakes(cli: Cli, atc: Path, words: tuple[str, ...], says: str) -> None:
+def test_mistakes(cli: Cli, atc: Path, words: tuple[str, ...], says: str, dry: tuple[str, ...]) -> None:
+    """What the run itself refuses, --dry-run does not approve."""
     Path("folder").mkdir()
+    Path("keep.txt").write_text("gone\n")
+    step = {"at": {"scope": ""}, "values": {}, "nodes": {"gone": ["first"]}}
+    Path("report.json").write_text(json.dumps({"schema": 1, "passes": [{"applied": [step]}]}))
     given = words if "--batch-size" in words else ("--batch-size", "1", *words)
-    done = cli("atc", "m.onnx", *SOC, *given)
-    assert done.code == 2
+    done = cli("atc", "m.onnx", *SOC, *given, *dry)
+    assert (done.code, done.out) == (2, "")
     assert says in done.err.splitlines()[-1]
     assert not calls(atc)
 

@@ -64,6 +64,24 @@ def test_an_om_for_a_host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert left_over(folder) == ["m_bs4_linux_x86_64.om"]
 
 
+@pytest.mark.parametrize(
+    ("manner", "new", "old"),
+    [("", "m_bs4.om", "m_bs4_linux_x86_64.om"), ("host", "m_bs4_linux_x86_64.om", "m_bs4.om")],
+)
+def test_what_may_be_taken_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, manner: str, new: str, old: str
+) -> None:
+    """Another release, or a model with parts for the host, has the other name: both lie there, and one is stale."""
+    monkeypatch.setenv("FAKE_MANNER", manner)
+    Path(old).write_bytes(b"old")
+    made = run(options())
+    assert made.om == Path(new)
+    (warning,) = made.warnings
+    assert warning.startswith(f"{old} is of an earlier run, and {new} of this one")
+    assert Path(old).read_bytes() == b"old"
+    assert not run(options(output="another")).warnings
+
+
 def test_weights_beside_the_om(folder: Path) -> None:
     (folder / "weight").mkdir()
     (folder / "weight" / "other").write_text("stays")
@@ -195,9 +213,22 @@ def test_no_atc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [path.name for path in folder.iterdir()] == ["m.onnx"]
 
 
+def test_no_path(folder: Path) -> None:
+    """That of this process is not looked along for a program that would not be found there."""
+    environment = {key: value for key, value in os.environ.items() if key != "PATH"}
+    with pytest.raises(CompileError) as raised:
+        run(options(), environment=environment)
+    assert str(raised.value) == ("atc cannot be found: its environment has no PATH; see whether a set_env.sh unsets it")
+    assert [path.name for path in folder.iterdir()] == ["m.onnx"]
+
+
 @pytest.mark.parametrize(
     ("output", "says"),
     [
+        (300 * "a", "File name too long"),
+        ("full", r"full\.om is a folder"),
+        ("host", r"host_linux_aarch64\.om is a folder"),
+        ("logged", r"logged\.atc\.log is a folder"),
         ("no/m", "the folder no does not exist"),
         ("there/", "names no file"),
         ("there", "names no file"),
@@ -206,7 +237,8 @@ def test_no_atc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_no_place_for_it(folder: Path, output: str, says: str) -> None:
-    (folder / "there").mkdir()
+    for name in ("there", "full.om", "host_linux_aarch64.om", "logged.atc.log"):
+        Path(name).mkdir()
     with pytest.raises(UsageError, match=says):
         run(options(output=output))
     assert not calls(folder.parent)

@@ -51,6 +51,9 @@ def test_what_is_written_is_read_back(options: AtcOptions) -> None:
     again = AtcOptions.parse(line)
     assert again == options
     assert again.argv() == options.argv() == shlex.split(line)
+    words = AtcOptions.from_words(options.argv()[1:])
+    assert words == options
+    assert words.argv() == options.argv()
     assert not [problem for problem in again.problems() if problem.rule in ("unknown-option", "missing-value")]
 
 

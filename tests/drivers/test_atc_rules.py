@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ def test_nothing_is_wrong(options: dict[str, Any]) -> None:
         ({"output": "m.om"}, "--output", None),
         ({"output": "out/"}, "--output", "E10022"),
         ({"output": "x" * 4096}, "--output", "E10021"),
-        ({"model": "my model.onnx"}, "--model", None),
+        ({"model": "my model.onnx"}, "--model", "E10001"),
         ({"soc_version": "310P3"}, "--soc_version", None),
         ({"soc_version": "ascend310"}, "--soc_version", None),
         ({"soc_version": "Ascend910A", "core_type": "VectorCore"}, "--core_type", None),
@@ -195,3 +196,20 @@ def test_words_that_are_no_option_and_value(words: str, subject: str, rule: str,
     assert [(problem.subject, problem.rule) for problem in problems] == [(subject, rule)]
     assert hint in problems[0].message
     assert AtcOptions.parse(line).argv() == shlex.split(line)
+
+
+@pytest.mark.parametrize("soc", ["Ascend310 ", " Ascend310", "Ascend310\n", "310 ", "ascend310"])
+def test_a_chip_that_is_written_otherwise(soc: str) -> None:
+    (problem,) = dataclasses.replace(GOOD, soc_version=soc).problems()
+    assert (problem.rule, problem.message) == ("soc-version", f"is {soc!r}, which is no chip: did you mean Ascend310?")
+
+
+@pytest.mark.parametrize("soc", ["Ascend999 x", "Ascend310P3,", "Ascend310é"])
+def test_what_is_no_chip(soc: str) -> None:
+    (problem,) = dataclasses.replace(GOOD, soc_version=soc).problems()
+    assert problem.rule == "soc-version"
+
+
+@pytest.mark.parametrize("soc", ["Ascend910_9382", "Ascend310B4", "Ascend950PR", "Ascend310P3"])
+def test_a_chip_that_is_not_in_the_table_may_be_new(soc: str) -> None:
+    assert not dataclasses.replace(GOOD, soc_version=soc).problems()
