@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
         "--batch-size",
         metavar="N",
         type=int,
-        help="samples in one run (default: the model's, or 1; of an .om always 1)",
+        help="samples in one run (default: the model's, or 1; benchmark has to be told it for an .om)",
     )
     options.add_dim(parser)
     parser.add_argument(
@@ -68,7 +68,10 @@ def add_parser(commands: Any) -> None:
         help="run one model over these samples instead of measuring it on inputs that are drawn",
     )
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, help="with --dataset: what takes result/ with the outputs (default: .)"
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="with --dataset: what takes result/ with the outputs, and has none yet (default: .)",
     )
     _add_onnxruntime(parser.add_argument_group("with onnxruntime"))
     _add_device(parser.add_argument_group("with benchmark and ais_bench"))
@@ -145,11 +148,18 @@ def _infer(arguments: argparse.Namespace, backend: Backend) -> int:
     """Runs one model over a dataset."""
     from contextlib import closing
 
+    from onnxfuse.drivers.result_folder import check_new
+
+    output = arguments.output or Path()
+    check_new(output)  # before minutes of compiling, not after
     with closing(backend.compile(arguments.models[0])) as model, options.progress_bar(arguments) as progress:
-        found = model.infer(arguments.dataset, arguments.output or Path(), progress=progress)
+        found = model.infer(arguments.dataset, output, progress=progress)
     performance = found.performance
     options.say(f"{len(found.samples)} samples, outputs in {found.folder}; {backend}")
-    options.say(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
+    if performance.sample_latency is None or performance.throughput is None:
+        options.say(performance.without_batch)
+    else:
+        options.say(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
     for note in (*found.notes, *performance.problems):
         options.say(f"note: {note}")
     if arguments.json:
@@ -170,6 +180,10 @@ def _check(arguments: argparse.Namespace) -> None:
             )
     if arguments.dataset is not None and len(arguments.models) > 1:
         raise UsageError("--dataset takes one model: the outputs of another would take their place")
+    stems = [model.stem for model in arguments.models]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if arguments.summaries is not None and twice is not None:
+        raise UsageError(f"--summaries: two models are named {twice}, and so would be their summaries")
     for option, least in (("batch_size", 1), ("rounds", 1), ("turns", 1), ("threads", 0), ("seed", 0)):
         value = getattr(arguments, option)
         if value is not None and value < least:
@@ -247,7 +261,8 @@ def _lines(measured: Sequence[Measured], backend: Backend) -> Iterator[str]:
 
 def _row(each: Measured, *, several: bool, cards: bool) -> list[str]:
     low, high = each.quartiles
-    row = [str(each.compiled.model), str(each.compiled.batch), f"{each.latency:.4g}", f"{low:.4g} to {high:.4g}"]
+    batch = "" if each.batch is None else str(each.batch)
+    row = [str(each.compiled.model), batch, f"{each.latency:.4g}", f"{low:.4g} to {high:.4g}"]
     row.append(f"{each.throughput:.4g}")
     if cards:
         row.append(f"{each.throughput * each.performances[0].card.devices:.4g}")

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.compiled_model import CompiledModel
-from onnxfuse.drivers.datasets import check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
-from onnxfuse.errors import UsageError
+from onnxfuse.drivers.result_folder import RESULT
 
 if TYPE_CHECKING:
     from onnxfuse.drivers.info_files import Sample
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["AisBench"]
 
 COMMAND: Final = ("python3", "-m", "ais_bench")
-DUMPED: Final = "dumpOutput_device{}"
+OWN: Final = "ais_bench"
+"""The folder of what the tool writes, in that of a run: under its own names, which may be those of other samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,45 +49,42 @@ class AisBench:
 class AisBenchModel(CompiledModel):
     """A model that `ais_bench` runs; see `Compiled`."""
 
-    def measure(self, rounds: int) -> Performance:
-        """Has it run so many times on inputs of the tool's own; see `Compiled.measure`."""
-        with self.tool.folder() as folder:
-            (folder / "result").mkdir()
-            arguments = ["--loop", str(rounds), "--output", "result", "--output_dirname", "pure"]
-            text = self.tool.run([*self._common(), *arguments], folder, self.model)
-            for file in folder.glob("result/pure_summary.json"):
-                file.rename(file.with_name(f"{self.om.stem}_summary.json"))
-            return self.summary(text)
+    first = 0
 
-    def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
-        """Runs it over a dataset; see `Compiled.infer`.
+    def measured(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
+        """Has it run so many times on inputs of the tool's own; see `CompiledModel.measured`."""
+        # A name of our own: the tool does not take every name that a model may have.
+        arguments = ["--loop", str(rounds), *self._written(folder, "pure")]
+        text = self.tool.run([*self._common(), *arguments], folder, self.model)
+        written = folder / OWN / "pure_summary.json"
+        file = folder / f"{self.om.stem}_summary.json"
+        return self.summary(text), written.rename(file) if written.is_file() else file
 
-        The outputs lie where `benchmark` puts them, and are numbered as this tool does, from 0 on.
-        """
-        samples = samples_of(dataset, self.graph, self.batch)
-        if progress is not None:
-            progress(self.model.name, 0, len(samples))
-        dumped = DUMPED.format(self.tool.device.number)
-        with self.tool.folder(output) as folder:
-            inputs = _links(folder, dataset.resolve().parent, samples)
-            (folder / "result").mkdir()
-            arguments = ["--input", ",".join(inputs), "--output", "result", "--output_dirname", dumped]
-            text = self.tool.run([*self._common(), *arguments, "--outfmt", "BIN"], folder, self.model)
-            files = {sample.stem: _outputs(folder / "result" / dumped, n) for n, sample in enumerate(samples)}
-            sizes = None if self.graph is None else output_sizes(self.graph.proto, self.batch)
-            notes = check_outputs(files, sizes, self.tool.name)
-            named = {
-                stem: tuple(file.rename(file.with_name(f"{stem}_{k}.bin")) for k, file in enumerate(each))
-                for stem, each in files.items()
-            }
-            performance = self.summary(text)
-        place = output / "result" / dumped
-        found = {stem: tuple(place / file.name for file in each) for stem, each in named.items()}
-        return Inferred(place, found, 0, performance, notes)
+    def run_over(self, samples: Sequence[Sample], root: Path, folder: Path) -> Performance:
+        """Runs it over samples; see `CompiledModel.run_over`."""
+        inputs = _links(folder, root, samples)
+        dumped = self.dumped(folder)
+        arguments = ["--input", ",".join(inputs), *self._written(folder, dumped.name), "--outfmt", "BIN"]
+        performance = self.summary(self.tool.run([*self._common(), *arguments], folder, self.model))
+        dumped.mkdir()
+        for number, sample in enumerate(samples):
+            k = 0
+            while (file := folder / OWN / dumped.name / f"{_name(number)}_{k}.bin").is_file():
+                file.rename(dumped / f"{sample.stem}_{k}.bin")
+                k += 1
+        summary = folder / OWN / f"{dumped.name}_summary.json"
+        if summary.is_file():
+            summary.rename(folder / RESULT / summary.name)
+        return performance
+
+    def _written(self, folder: Path, name: str) -> list[str]:
+        (folder / OWN).mkdir()
+        return ["--output", OWN, "--output_dirname", name]
 
     def _common(self) -> list[str]:
-        device = self.tool.device
-        return ["--model", str(self.om), "--device", str(device.number), "--batchsize", str(self.batch)]
+        # Where it is not said, the tool reads the batch out of the model, and prints it.
+        batch = [] if self.batch is None else ["--batchsize", str(self.batch)]
+        return ["--model", str(self.om), "--device", str(self.tool.device.number), *batch]
 
 
 def _links(folder: Path, root: Path, samples: Sequence[Sample]) -> list[str]:
@@ -96,20 +92,13 @@ def _links(folder: Path, root: Path, samples: Sequence[Sample]) -> list[str]:
 
     The tool pairs files by their order, cuts names at their first dot, and separates folders by commas.
     """
-    names = []
-    for k in range(len(samples[0].files)):
-        (folder / f"input_{k}").mkdir()
-        names.append(f"input_{k}")
-        for n, sample in enumerate(samples):
-            if Path(sample.files[k]).suffix.lower() != ".bin":
-                raise UsageError(f"{sample.files[k]}: raw tensors (.bin) are taken, not pictures")
-            (folder / f"input_{k}" / f"sample{n:08d}.bin").symlink_to(root / sample.files[k])
+    names = [f"input_{k}" for k in range(len(samples[0].files))]
+    for k, name in enumerate(names):
+        (folder / name).mkdir()
+        for number, sample in enumerate(samples):
+            (folder / name / f"{_name(number)}.bin").symlink_to(root / sample.files[k])
     return names
 
 
-def _outputs(folder: Path, number: int) -> list[Path]:
-    """The outputs of a sample, numbered from 0 on, as far as they are there one after the other."""
-    found: list[Path] = []
-    while (file := folder / f"sample{number:08d}_{len(found)}.bin").is_file():
-        found.append(file)
-    return found
+def _name(number: int) -> str:
+    return f"sample{number:08d}"

@@ -52,10 +52,6 @@ class Compiled(Protocol):
         """The file that the user named."""
 
     @property
-    def batch(self) -> int:
-        """Samples in one run."""
-
-    @property
     def inputs(self) -> Mapping[str, str]:
         """What it runs on when it is measured: dtype and shape by name, as text; empty where only the tool knows."""
 
@@ -74,11 +70,11 @@ class Compiled(Protocol):
 
         Args:
             dataset: An `.info` list of raw files, which lie in its folder.
-            output: The folder that takes `result/`; made where it is not there.
+            output: The folder that takes `result/`, whole or not at all; made where it is not there.
             progress: Told of every batch, where the tool tells of it.
 
         Raises:
-            UsageError: The dataset does not fit the model.
+            UsageError: The dataset does not fit the model, or `output` has a `result/` already with something in it.
             ToolError: The tool fails, or outputs are missing or of another size than they should be.
         """
 

@@ -34,8 +34,8 @@ class OutputSize:
     sizes: tuple[int, ...]
 
 
-def samples_of(dataset: Path, graph: EvalModel | None, batch: int) -> list[Sample]:
-    """Reads a dataset, and checks its files against the model.
+def samples_of(dataset: Path, graph: EvalModel | None, batch: int | None) -> list[Sample]:
+    """Reads a dataset, and checks its files against the model, where that and its batch are known.
 
     Raises:
         UsageError: It is no list, does not fit the model, or two of its samples would have outputs of one name.
@@ -43,7 +43,7 @@ def samples_of(dataset: Path, graph: EvalModel | None, batch: int) -> list[Sampl
     from onnxfuse.verification.inputs import free_inputs
 
     samples = info_files.read(dataset)
-    if graph is not None:
+    if graph is not None and batch is not None:
         info_files.check(dataset, free_inputs(graph.proto, roles=False), batch=batch)
     names: set[str] = set()
     for sample in samples:

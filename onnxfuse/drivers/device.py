@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +16,8 @@ from onnxfuse.errors import ToolError, UsageError
 __all__ = ["Device", "Tool"]
 
 ERROR: Final = re.compile(r"\[ERROR\]\s*(.*)$")
+TALK: Final = re.compile(r"\s*$|\s*-{4}|\s*\[(?:INFO|DEBUG)\]|\s*ave_throughputRate")
+"""Lines that tell how a run goes, and never why it fails."""
 CURES: Final = (
     (r"open device \S+ failed", "is there such a device, and does npu-smi info show it? Driver and firmware must fit"),
     (r"load model from file failed", "the .om is missing or corrupt, or was compiled for another chip or a newer CANN"),
@@ -35,7 +34,7 @@ class Device:
     Attributes:
         number: Of the device.
         card: What carries it; its factor goes into the records.
-        batch_size: Samples in one run: what the model was compiled for; None for the model's own, or 1.
+        batch_size: Samples in one run: what the model was compiled for; None for the model's own.
         dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`, for models that are compiled first.
         soc: The chip that `.onnx` files are compiled for by atc; None to take `.om` files only.
         set_env: The toolkit's `set_env.sh`, whose environment the tool gets.
@@ -112,31 +111,10 @@ class Tool:
             raise ToolError(f"{self.name} {_process.ending(code)} on {model}{_why(said, text)}")
         return text
 
-    @contextmanager
-    def folder(self, output: Path | None = None) -> Iterator[Path]:
-        """An empty folder for one run; what is in its `result/` goes to `output`, or to the device's, if the run succeeds.
-
-        Args:
-            output: The folder that takes `result/`.
-
-        Raises:
-            UsageError: It cannot be written.
-        """
-        target = output or self.device.output
-        with tempfile.TemporaryDirectory(prefix="onnxfuse-run-") as name:
-            yield Path(name)
-            result = Path(name) / "result"
-            if target is None or not result.is_dir():
-                return
-            try:
-                shutil.copytree(result, target / "result", dirs_exist_ok=True)
-            except (OSError, shutil.Error) as error:
-                raise UsageError(f"{target}: cannot be written: {error}") from error
-
 
 def _why(said: Sequence[str], text: str) -> str:
     """What the tool said was wrong, and what would cure it, as the rest of a sentence."""
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-    reason = (said[-1] if said else last)[:300]
+    others = (line.strip() for line in reversed(text.splitlines()) if not TALK.match(line))
+    reason = (said[-1] if said else next(others, ""))[:300]
     cure = next((cure for pattern, cure in CURES if re.search(pattern, text)), "")
-    return (f": {reason}" if reason else ", and printed nothing") + (f" ({cure})" if cure else "")
+    return (f": {reason}" if reason else ", and did not say why") + (f" ({cure})" if cure else "")

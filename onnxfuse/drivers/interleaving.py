@@ -10,7 +10,7 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 from onnxfuse.drivers.backend import Compiled, Progress
-from onnxfuse.drivers.performance import Performance
+from onnxfuse.drivers.performance import LEAST, Performance
 from onnxfuse.errors import ToolError, UsageError
 
 __all__ = ["Measured", "Ratio", "measure", "ratio_of"]
@@ -68,6 +68,11 @@ class Measured:
     ratio: Ratio | None = None
 
     @property
+    def batch(self) -> int | None:
+        """Samples in one run; None where the tool tells only how many they are on average."""
+        return self.performances[0].batch
+
+    @property
     def latencies(self) -> tuple[float, ...]:
         """Ms for one sample, one for each turn."""
         return tuple(map(sample_ms, self.performances))
@@ -95,7 +100,7 @@ class Measured:
         card = self.performances[0].card
         return {
             "model": str(self.compiled.model),
-            "batch": self.compiled.batch,
+            "batch": self.batch,
             "inputs": dict(self.compiled.inputs),
             "sample_latency_ms": self.latency,
             "quartiles_ms": list(self.quartiles),
@@ -138,9 +143,10 @@ def measure(
     """
     if not models or turns < 1 or (rounds is not None and rounds < 1):
         raise UsageError("it takes one model or more, and one turn and round or more, to measure something")
-    warm = [_turn(model, rounds or 1, progress, 0, turns) for model in models]
+    # A tool that does not tell the time of a sample is found out here, and not when all turns are over.
+    warm = [_batch_ms(_turn(model, rounds or 1, progress, 0, turns)) for model in models]
     if rounds is None:
-        rounds = min(MOST_ROUNDS, max(1, math.ceil(TURN_MS / min(_batch_ms(each) for each in warm))))
+        rounds = min(MOST_ROUNDS, max(1, math.ceil(TURN_MS / min(warm))))
     found: list[list[Performance]] = [[] for _ in models]
     started, done = time.monotonic(), 0
     while True:
@@ -181,9 +187,13 @@ def sample_ms(performance: Performance) -> float:
     """
     spread, batch = performance.spread, performance.batch
     if spread is not None and spread.median is not None and batch is not None:
+        if spread.median < LEAST:
+            raise ToolError(
+                f"{performance.form}: the median of the runs is {spread.median:g} ms, which no measurement gives"
+            )
         return spread.median / batch
     if performance.sample_latency is None:
-        raise ToolError(f"{performance.form}: what it reports does not tell the time of one sample")
+        raise ToolError(f"{performance.form}: {performance.without_batch}")
     return performance.sample_latency
 
 

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.performance import Form, Performance, Stage
+from onnxfuse.drivers.result_folder import RESULT, keep, new_result
 from onnxfuse.drivers.summaries import render, render_rounds
 from onnxfuse.errors import ToolError, UsageError
 from onnxfuse.verification.worker import Worker, value_of
 
 if TYPE_CHECKING:
+    from onnxfuse.drivers.info_files import Sample
     from onnxfuse.verification.eval_model import EvalModel
     from onnxfuse.verification.input_data import DataSet
     from onnxfuse.verification.inputs import Binding, InputSpec
 
 __all__ = ["OnnxRuntime", "OnnxRuntimeModel", "provider_of"]
 
+DUMPED: Final = "dumpOutput_device0"
 ATTEMPTS: Final = 3
 """So many draws are tried at each size before a model counts as one that does not run."""
 
@@ -151,19 +154,28 @@ class OnnxRuntimeModel:
         times = [1000 * seconds for seconds in self._ask("time", rounds)]
         performance = Performance.of_rounds(times, self.batch)
         if self._backend.output is not None:
-            file = self._backend.output / "result" / f"PureInfer_perf_of_{self.model.stem}_in_device_0.txt"
-            _write(file, render_rounds(times) + render(performance))
+            name = f"PureInfer_perf_of_{self.model.stem}_in_device_0.txt"
+            keep((render_rounds(times) + render(performance)).encode(), self._backend.output, name)
         return performance
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Runs it over a dataset; see `Compiled.infer`. The last batch is filled up with its last sample."""
         from onnxfuse.drivers.datasets import samples_of
 
-        clock = Stages()
         samples = samples_of(dataset, self._light, self.batch)
-        folder = output / "result" / "dumpOutput_device0"
-        files: dict[str, tuple[Path, ...]] = {}
-        sets = self._sets(dataset)
+        with new_result(output) as folder:
+            performance, files = self._run_over(samples, self._sets(dataset), folder / RESULT / DUMPED, progress)
+            _write(folder / RESULT / f"perf_vision_batchsize_{self.batch}_device_0.txt", render(performance).encode())
+        place = output / RESULT / DUMPED
+        found = {stem: tuple(place / file.name for file in each) for stem, each in files.items()}
+        return Inferred(place, found, 1, performance)
+
+    def _run_over(
+        self, samples: Sequence[Sample], sets: Sequence[DataSet], folder: Path, progress: Progress | None
+    ) -> tuple[Performance, dict[str, list[Path]]]:
+        """Runs it over samples, and leaves the outputs in a folder."""
+        clock = Stages()
+        files: dict[str, list[Path]] = {}
         for start in range(0, len(samples), self.batch):
             if progress is not None:
                 progress(self.model.name, start, len(samples))
@@ -178,13 +190,10 @@ class OnnxRuntimeModel:
             with clock.stage("post"):
                 for place, sample in enumerate(group):
                     parts = [self._part(array, k, place) for k, array in enumerate(outputs, 1)]
-                    files[sample.stem] = tuple(
-                        _dump(folder / f"{sample.stem}_{k}.bin", part) for k, part in enumerate(parts, 1)
-                    )
-        file = output / "result" / f"perf_vision_batchsize_{self.batch}_device_0.txt"
-        performance = clock.record(len(samples), self.batch)
-        _write(file, render(performance))
-        return Inferred(folder, files, 1, performance)
+                    files[sample.stem] = [
+                        _write(folder / f"{sample.stem}_{k}.bin", _raw(part)) for k, part in enumerate(parts, 1)
+                    ]
+        return clock.record(len(samples), self.batch), files
 
     def _sets(self, dataset: Path) -> list[DataSet]:
         """The samples of a dataset, each with a 1 where a batch has its size."""
@@ -344,23 +353,18 @@ def _batch(read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: np.concatenate([each[name] for each in read]) for name in read[0]}
 
 
-def _dump(file: Path, array: Any) -> Path:
-    """Writes a raw output, little-endian as a device does."""
-    plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+def _raw(array: Any) -> bytes:
+    """An output as a device writes it: little-endian."""
+    return bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+def _write(file: Path, data: bytes) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(plain.tobytes())
+        file.write_bytes(data)
     except OSError as error:
         raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
     return file
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
 
 
 def _text(value: Any) -> str:

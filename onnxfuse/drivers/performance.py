@@ -225,6 +225,12 @@ class Performance:
         return None if self.throughput is None else self.throughput * self.card.devices
 
     @property
+    def without_batch(self) -> str:
+        """Why there are no figures of one sample, where there are none."""
+        run = "" if self.batch_latency is None else f"a run takes {self.batch_latency:.4g} ms, and "
+        return f"{run}how many samples that is, is not told, so there are no figures of one: give --batch-size"
+
+    @property
     def samples(self) -> float | None:
         """How many samples a dataset run took: `[e2e]` throughputRate * latency / 1000; None where not told."""
         for stage in self.stages:
@@ -233,12 +239,12 @@ class Performance:
         return None
 
     def throughput_by(self, statistic: Statistic) -> float | None:
-        """Samples a second of one device by a statistic of the runs: 1000 * batch / it; None where either is not known.
+        """Samples a second of one device by a statistic of the runs: 1000 * batch / it; None where either is not known, or it is 0.
 
         Guides divide by the mean in some places and by the median in others.
         """
         time = None if self.spread is None else getattr(self.spread, statistic)
-        return None if time is None or self.batch is None else 1000 * self.batch / time
+        return None if not time or self.batch is None else 1000 * self.batch / time
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it for JSON."""

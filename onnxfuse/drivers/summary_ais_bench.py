@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, Final
 
@@ -14,11 +15,13 @@ from onnxfuse.errors import UsageError
 
 __all__ = ["AIS_BENCH", "DEVICES", "MSAME", "devices", "from_json", "msame", "stdout"]
 
-AIS_BENCH: Final = re.compile(
+THROUGHPUT: Final = re.compile(
     rf"throughput\s+1000\s*\*\s*batchsize(?:\.mean)?\s*\(\s*{NUMBER}\s*\)\s*/\s*NPU_compute_time\.mean\s*\(\s*{NUMBER}\s*\)"
     rf"\s*[:=]\s*{NUMBER}",
     re.IGNORECASE,
 )
+AIS_BENCH: Final = re.compile(rf"{THROUGHPUT.pattern}|\bNPU_compute_time\s*\(ms\)\s*[:=]", re.IGNORECASE)
+"""A summary: a release that does not know the batch prints its times alone."""
 TIMES: Final = re.compile(r"\b(NPU_compute_time|H2D_latency|D2H_latency)\s*\(ms\)\s*[:=](.*)$", re.IGNORECASE)
 DEVICES: Final = re.compile(rf"^(?:\[[^\]]*\]\s*)?summary throughput\s*[:=]\s*{NUMBER}", re.IGNORECASE)
 DEVICE: Final = re.compile(rf"\bi\s*:\s*(\d+)\s+device_(\d+)\s+throughput\s*[:=]\s*{NUMBER}", re.IGNORECASE)
@@ -37,17 +40,21 @@ def stdout(lines: Lines, batch: int | None) -> Performance:
             number(match[2], f"{where}: NPU_compute_time.mean"),
             number(match[3], f"{where}: the throughput"),
         )
-        for where, match in lines.find(AIS_BENCH)
+        for where, match in lines.find(THROUGHPUT)
     ]
     problems = []
     if len(set(found)) > 1:
         problems.append(f"{len(found)} summaries that differ; the last one is taken")
-    printed_batch, mean, printed = found[-1]
     spreads: dict[str, Spread] = {}
     for where, match in lines.find(TIMES):
         spreads[match[1].upper().partition("_")[0]] = Spread.named(pairs(match[2], where))
-    spread = spreads.get("NPU") or Spread(mean)
-    if spread.mean is not None and abs(spread.mean - mean) > EXACT * mean:
+    spread = spreads.get("NPU", Spread())
+    printed_batch, mean, printed = found[-1] if found else (None, spread.mean, None)
+    if not mean:
+        raise UsageError(f"{lines.name}: NPU_compute_time has no mean above 0")
+    if spread.mean is None:
+        spread = replace(spread, mean=mean)
+    elif abs(spread.mean - mean) > EXACT * mean:
         problems.append(f"the mean is {spread.mean:g} ms in one line and {mean:g} ms in the other")
     return _record(Form.AIS_BENCH, (printed_batch, batch), mean, printed, (spread, spreads), problems)
 

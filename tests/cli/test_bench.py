@@ -66,6 +66,8 @@ def test_five_turns_show_nothing(cli: Cli, relu: Path) -> None:
 def test_summaries_are_kept(cli: Cli, relu: Path) -> None:
     assert cli("bench", relu, "--turns", "1", "--summaries", "kept").code == 0
     assert [path.name for path in Path("kept/result").iterdir()] == [f"PureInfer_perf_of_{relu.stem}_in_device_0.txt"]
+    twice = cli("bench", relu, f"other/{relu.name}", "--summaries", "kept")
+    assert twice.error == f"--summaries: two models are named {relu.stem}, and so would be their summaries"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,8 @@ def test_a_device_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
         Tools(tmp_path).set_env(),
         "--tool",
         FAKES / "benchmark.x86_64",
+        "--batch-size",
+        "1",
     ]
     done = cli("bench", om(Path("m.om")), *words, "--device", "2")
     assert done.code == 4
@@ -204,3 +208,31 @@ def test_a_device_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     assert line.startswith(
         "onnxfuse: error: benchmark.x86_64 ended with exit code 1 on m.om: acl open device 2 failed (is"
     )
+
+
+def test_the_batch_of_an_om(cli: Cli, tmp_path: Path) -> None:
+    tools = Tools(tmp_path)
+    model, dataset = om(Path("m.om"), batch=4, ms=8), raw_dataset(Path("data"), 5)
+    words: list[str | Path] = ["--backend", "ais_bench", "--set-env", tools.set_env(), "--json"]
+    done = cli("bench", model, *words, "--turns", "1")
+    assert done.code == 0, done.err
+    assert done.json["models"][0]["batch"] == 4
+    assert done.json["models"][0]["sample_latency_ms"] == pytest.approx(2, rel=0.02)
+    words[3] = tools.set_env(FAKE_STYLE="times")
+    done = cli("bench", model, *words)
+    assert (done.code, len(done.err.splitlines())) == (4, 1)
+    assert done.err.endswith("so there are no figures of one: give --batch-size\n")
+    done = cli("bench", model, *words, "--dataset", dataset, "--output", "out")
+    assert done.code == 0, done.err
+    assert done.json["performance"]["throughput"] is None
+    assert done.err.splitlines()[1].endswith("so there are no figures of one: give --batch-size")
+    done = cli("bench", model, "--backend", "benchmark")
+    assert done.error.endswith("has to be said to benchmark: give --batch-size")
+
+
+def test_a_folder_of_outputs_that_is_not_new_is_told_before_anything_is_done(cli: Cli, folder: Path) -> None:
+    (folder / "out" / "result").mkdir(parents=True)
+    (folder / "out" / "result" / "mine").write_text("mine")
+    done = cli("bench", "none.onnx", "--dataset", "none.info", "--output", "out")
+    assert done.error.startswith("out/result: is there already, and is not written over or added to: remove it, or")
+    assert (folder / "out" / "result" / "mine").read_text() == "mine"

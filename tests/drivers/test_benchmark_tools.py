@@ -185,10 +185,10 @@ def test_outputs_are_not_believed_unseen(tools: Tools, name: str, manner: str, m
 @pytest.mark.parametrize(
     ("manner", "message"),
     [
-        ("silent", "holds no summary that is known"),
+        ("silent", "its figures cannot be read: the report: holds no summary that is known"),
         ("error", "ended with exit code 0 on m.om: execute inference failed, error code is 507011"),
-        ("exit-1", "ended with exit code 1 on m.om"),
-        ("killed", "was ended by SIGKILL on m.om"),
+        ("exit-1", "ended with exit code 1 on m.om, and did not say why$"),
+        ("killed", "was ended by SIGKILL on m.om, and did not say why$"),
     ],
 )
 def test_a_run_that_fails(tools: Tools, name: str, manner: str, message: str) -> None:
@@ -223,6 +223,8 @@ def test_ctrl_c_leaves_nothing_running(tools: Tools, name: str) -> None:
         name,
         "--set-env",
         str(script),
+        "--batch-size",
+        "1",
     ]
     words += ["--tool", str(FAKES / "benchmark.x86_64")] if name == "benchmark" else []
     environment = {**os.environ, "PYTHONPATH": str(FAKES.parent.parent)}
@@ -281,7 +283,7 @@ def test_what_is_no_compiled_model(tools: Tools, name: str) -> None:
 def test_a_tool_that_is_not_there(tools: Tools) -> None:
     model = om(Path("m.om"))
     with pytest.raises(ToolError, match="nonsense cannot be run: No such file or directory"):
-        Benchmark(tool=Path("./nonsense")).compile(model).measure(1)
+        Benchmark(device=Device(batch_size=1), tool=Path("./nonsense")).compile(model).measure(1)
 
 
 def test_a_tool_that_may_not_be_run(tools: Tools) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.interleaving import Ratio, measure, ratio_of, sample_ms
-from onnxfuse.drivers.performance import Form, Performance
+from onnxfuse.drivers.performance import Form, Performance, Spread
 from onnxfuse.errors import ToolError, UsageError
 from tests.profile import EXAMPLES
 
@@ -110,7 +110,11 @@ def test_the_batch_divides_the_time() -> None:
     assert sample_ms(Performance.of_rounds([8, 10, 90], 2)) == 5
     told = Performance(form=Form.PURE, throughput=100, formula="", sample_latency=10)
     assert sample_ms(told) == 10
-    with pytest.raises(ToolError, match="does not tell"):
+    none = Performance(form=Form.AIS_BENCH, throughput=100, formula="", batch=2, spread=Spread(mean=2, median=0))
+    with pytest.raises(ToolError, match="the median of the runs is 0 ms, which no measurement gives"):
+        sample_ms(none)
+    assert none.throughput_by("median") is None
+    with pytest.raises(ToolError, match="a run takes 3 ms, and .* give --batch-size"):
         sample_ms(Performance(form=Form.MSAME, throughput=None, formula="", batch_latency=3))
 
 

@@ -71,8 +71,9 @@ class Tools:
         return path
 
     def backend(self, name: str, *, device: dict[str, Any] | None = None, **more: str) -> Benchmark | AisBench:
-        """A backend by its name."""
-        place = Device(set_env=self.set_env(**more), **(device or {}))
+        """A backend by its name; benchmark has to be told the batch of an .om, and is told 1 where a test says nothing."""
+        options = {"batch_size": 1} if name == "benchmark" and "soc" not in (device or {}) else {}
+        place = Device(set_env=self.set_env(**more), **{**options, **(device or {})})
         return (
             Benchmark(device=place, tool=FAKES / "benchmark.x86_64") if name == "benchmark" else AisBench(device=place)
         )

@@ -1,0 +1,78 @@
+"""Where what a run leaves goes: to `result/`, as `benchmark` calls it, new and whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from onnxfuse.errors import UsageError
+from onnxfuse.model_io.staging import Staging
+
+__all__ = ["RESULT", "check_new", "keep", "new_result"]
+
+RESULT: Final = "result"
+
+
+def check_new(output: Path) -> None:
+    """Checks that `output` has no `result/` yet, or an empty one.
+
+    What lay in it would be taken for what this run wrote, or be written over.
+
+    Raises:
+        UsageError: It has, or is no folder.
+    """
+    place = output / RESULT
+    if os.path.lexists(output) and not output.is_dir():
+        raise UsageError(f"{output}: is no folder")
+    if os.path.lexists(place) and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
+        raise UsageError(
+            f"{place}: is there already, and is not written over or added to: remove it, or give another folder"
+        )
+
+
+@contextmanager
+def new_result(output: Path) -> Iterator[Path]:
+    """A folder for a run, whose `result/` becomes that of `output` if the run succeeds; else nothing is left.
+
+    Raises:
+        UsageError: `output` has a `result/` already, or cannot be written.
+    """
+    check_new(output)
+    # On the file system where it goes, so that nothing is copied: outputs of a dataset are large.
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.is_dir())
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=there.absolute()))
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written: {error.strerror}") from error
+    try:
+        (folder / RESULT).mkdir()
+        yield folder
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            (folder / RESULT).rename(output / RESULT)
+        except OSError as error:
+            raise UsageError(f"{output / RESULT}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(data: bytes, output: Path, name: str) -> None:
+    """Writes a report to `result/` in a folder, as a whole; one of that name is replaced.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    file = output / RESULT / name
+    try:
+        with Staging() as staging:
+            staging.make_folder(file.parent)
+            with staging.file(file) as writer:
+                writer.write(data)
+            staging.commit()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
