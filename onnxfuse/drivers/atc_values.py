@@ -65,8 +65,8 @@ class Release(StrEnum):
 
     @classmethod
     def of(cls, version: str) -> Release:
-        """Returns the generation of a version: "5.1.RC1" is of the first, "8.0.0" of the second."""
-        return cls.CANN_5 if version.strip().startswith("5.") else cls.CURRENT
+        """Returns the generation of a version: "5" and "5.1.RC1" are of the first, "8.0.0" of the second."""
+        return cls.CANN_5 if version.strip().partition(".")[0] == "5" else cls.CURRENT
 
 
 class Framework(IntEnum):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from onnxfuse.drivers.atc_model import input_shapes
 from onnxfuse.drivers.atc_options import AtcOptions
 from onnxfuse.drivers.atc_rules import wrong_signs
+from onnxfuse.drivers.atc_shape_rules import PROFILES
 from onnxfuse.drivers.atc_values import Kind, Release, has_placeholder
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.renames import Outputs
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import onnx
 
 __all__ = ["check_graph", "problems_of"]
-
-PROFILES: Final = ("dynamic_batch_size", "dynamic_image_size", "dynamic_dims", "input_shape_range")
 
 # By the generation of CANN: the opsets that the converter takes, and those that its guides speak of.
 OPSETS: Final = {
@@ -89,9 +88,9 @@ def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str]
     empty = []
     for name in options.placeholders():
         value = getattr(options, name)
-        if _is_literal(options, name):
+        if _names_a_file(options, name):
             problems.append(wrong_signs(name, value))
-        else:
+        elif name != "input_shape" or _lacks_sizes(value):
             message = f"--{name}: something is yet to be filled in, and no shell does: {value}"
             empty.append(Finding(Severity.ERROR, "placeholder", message, "write what is meant"))
     found = (
@@ -102,12 +101,20 @@ def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str]
     return (*found, *empty)
 
 
-def _is_literal(options: AtcOptions, name: str) -> bool:
-    """Says whether what looks like something to be filled in is the name of a file: `{1}.onnx`."""
+def _names_a_file(options: AtcOptions, name: str) -> bool:
+    """Says whether what looks like something to be filled in is the name of a file that is there: `{1}.onnx`."""
     if options.table()[name].kind is not Kind.PATH:
         return False
     file = options.model if name == "output" else getattr(options, name)  # the .om is named by the model
     return has_placeholder(file) and os.path.lexists(str(file))
+
+
+def _lacks_sizes(shape: str) -> bool:
+    """Says whether sizes are yet to be filled in; an input may be called `{x}`, and the graph tells whether one is."""
+    try:
+        return any(isinstance(dim, str) for each in parse_input_shape(shape) for dim in each.dims)
+    except GrammarError:
+        return False  # which is a problem by itself
 
 
 def generation_of(cann: str) -> int | None:
@@ -231,10 +238,10 @@ def _shapes(proto: onnx.ModelProto, options: AtcOptions, generation: int | None)
             )
         else:
             yield from _against(shape, inputs[shape.name])
-    profiles = [name for name in PROFILES if getattr(options, name)]
-    if "input_shape_range" not in profiles and not (generation == 5 and given):
+    filled = any(getattr(options, name) for name in (*PROFILES, "input_shape_range"))
+    if not filled and not (generation == 5 and given):
         settled = {**inputs, **{shape.name: shape for shape in shapes}}
-        yield from _dynamic(settled, inputs, profiles, generation)
+        yield from _dynamic(settled, inputs, generation)
 
 
 def _against(given: InputShape, stated: InputShape) -> Iterator[Finding]:
@@ -254,11 +261,9 @@ def _against(given: InputShape, stated: InputShape) -> Iterator[Finding]:
 
 
 def _dynamic(
-    settled: dict[str, InputShape], inputs: dict[str, InputShape], profiles: list[str], generation: int | None
+    settled: dict[str, InputShape], inputs: dict[str, InputShape], generation: int | None
 ) -> Iterator[Finding]:
     """Finds dims that nobody gave a size."""
-    if profiles:
-        return
     free = tuple(f"{name}.{axis}" for name in inputs for axis, dim in enumerate(settled[name].dims) if dim == ANY)
     if free:
         yield Finding(

@@ -15,7 +15,7 @@ from onnx.numpy_helper import from_array
 from onnxfuse import UsageError
 from onnxfuse.drivers.atc import AtcOptions
 from onnxfuse.drivers.findings import Finding, Severity
-from onnxfuse.drivers.graph_checks import check_graph, problems_of
+from onnxfuse.drivers.graph_checks import check_graph
 from onnxfuse.pipeline import registry
 from onnxfuse.pipeline.pipeline import Pipeline
 
@@ -328,70 +328,7 @@ def test_all_passes_that_are_named_are_there() -> None:
     assert "ascend" in registry.presets()
 
 
-# ---- the options themselves
-
-
-def test_problems() -> None:
-    given = AtcOptions(
-        model="m.onnx",
-        framework=5,
-        output="$OUT",
-        soc_version="Ascend310",
-        log="verbose",
-        other=(("--new=1",), ("stray",), ("--om",)),
-    )
-    checks = {item.check: item for item in problems_of(given)}
-    assert {item.severity for item in checks.values()} == {Severity.ERROR}
-    assert any(item.code == "E10010" for item in checks.values())
-    assert "--output" in checks["placeholder"].message
-    assert not any("--new" in item.message for item in checks.values())
-    assert checks["shell-syntax"].message.startswith("stray: a stray word")
-    assert checks["missing-value"].message.startswith("--om: has no value")
-    assert not problems_of(AtcOptions(model="m.onnx", framework=5, output="m"), without=["--soc_version"])
-    (missing,) = problems_of(AtcOptions(model="m.onnx", framework=5, output="m"))
-    assert missing.code == "E10054"
-
-
-@pytest.mark.parametrize("name", ["m{1}", "m$1", "a b", "ö"])
-def test_a_file_of_an_odd_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path(f"{name}.onnx").touch()
-    given = AtcOptions(model=f"{name}.onnx", framework=5, output=f"{name}_bs1", soc_version="Ascend310")
-    found = problems_of(given)
-    assert [(item.check, item.code, item.message.partition(":")[0]) for item in found] == [
-        *(("path", "E10001", "--model"), ("path", "E10001", "--output"))
-    ]
-
-
-@pytest.mark.parametrize("name", ["$KEEP", "{x}", "$" + 300 * "x"])
-def test_a_file_that_is_yet_to_be_named(name: str) -> None:
-    (found,) = problems_of(
-        AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310", keep_dtype=name)
-    )
-    assert (found.check, found.message.partition(":")[0]) == ("placeholder", "--keep_dtype")
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "code"),
-    [
-        ("input_shape", "x:1,a", "E10002"),
-        ("input_shape", "x:1,0", "E10011"),
-        ("out_nodes", "one:0;y", "E10001"),
-        ("out_nodes", "a:b:0", "E10001"),
-    ],
-)
-def test_what_is_wrong_by_itself_is_told_once(option: str, value: str, code: str) -> None:
-    assert not found(parsed(PLAIN), **{option: value})
-    values: dict[str, Any] = {option: value}
-    given = AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310", **values)
-    assert [item.code for item in problems_of(given)] == [code]
-
-
-def test_options_of_another_release() -> None:
-    given = AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310", precision_mode_v2="fp16")
-    assert not problems_of(given)
-    assert not problems_of(given, "8.0")
-    assert [item.check for item in problems_of(given, "5.1")] == ["release"]
+# ---- findings
 
 
 def test_a_finding_as_text() -> None:
