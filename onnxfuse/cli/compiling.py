@@ -217,7 +217,8 @@ def _check(
     arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], notes: Sequence[Finding]
 ) -> list[Finding]:
     """Returns `notes`, with what is wrong with the options, and what the graph will meet; each once."""
-    from onnxfuse.drivers.graph_checks import check_graph, problems_of
+    from onnxfuse.drivers.graph_checks import check_graph
+    from onnxfuse.drivers.option_checks import problems_of
 
     found = [*notes]
     for job in jobs:

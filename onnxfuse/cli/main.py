@@ -113,7 +113,7 @@ def _run(argv: Sequence[str]) -> int:
 
 def _end(ended: KeyboardInterrupt) -> int:
     """Says which signal it was, and returns what a shell would for a program that it ended."""
-    number = ended.number if isinstance(ended, signals.Ended) else signal.SIGINT
+    number = signals.which(ended)
     try:
         options.say("onnxfuse: interrupted" if number is signal.SIGINT else f"onnxfuse: ended by {number.name}")
     except OSError:  # with SIGHUP, the terminal is what has gone

@@ -11,28 +11,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-__all__ = ["Ended", "raised"]
+__all__ = ["raised", "which"]
 
 # Who ends a program often says so twice: `timeout` to it and to its group, a terminal by its shell, a user by pressing
 # Ctrl-C again. What comes so soon after the first must not break off the cleaning up; what comes later may.
 SAME_END_S: Final = 1.0
 
 
-class Ended(KeyboardInterrupt):
-    """A signal has asked this process to end. Whoever cleans up after Ctrl-C does so after this.
-
-    Attributes:
-        number: The signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = signal.Signals(number)
-
-
 @contextmanager
 def raised() -> Iterator[None]:
-    """Raises `Ended` in the main thread when this process gets SIGINT, SIGTERM or SIGHUP.
+    """Raises `KeyboardInterrupt` in the main thread when this process gets SIGINT, SIGTERM or SIGHUP: `which` tells.
+
+    It is no class of its own, since there are who ask for just that one: subprocess, for one, which else waits for a child.
 
     Only where nobody has said what else is to happen: one that is ignored, as `nohup` ignores SIGHUP, stays so, and so
     does the handler of a program that this is a part of. At the end all is as it was.
@@ -43,7 +33,7 @@ def raised() -> Iterator[None]:
         nonlocal latest
         before, latest = latest, time.monotonic()
         if latest - before > SAME_END_S:
-            raise Ended(number)
+            raise KeyboardInterrupt(signal.Signals(number))
 
     defaults = {
         signal.SIGINT: signal.default_int_handler,
@@ -60,3 +50,9 @@ def raised() -> Iterator[None]:
     finally:
         for number, was in mine.items():
             signal.signal(number, was)
+
+
+def which(interrupt: KeyboardInterrupt) -> signal.Signals:
+    """Returns the signal that was raised; SIGINT where it is not said."""
+    number = next(iter(interrupt.args), None)
+    return number if isinstance(number, signal.Signals) else signal.SIGINT

@@ -6,16 +6,13 @@ What is known is old and new guides, and the sources of the converter. What it i
 from __future__ import annotations
 
 import difflib
-import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.atc_model import input_shapes
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_rules import wrong_signs
 from onnxfuse.drivers.atc_shape_rules import PROFILES
-from onnxfuse.drivers.atc_values import Kind, Release, has_placeholder
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.renames import Outputs
 from onnxfuse.drivers.shape_grammar import ANY, GrammarError, InputShape, parse_input_shape, parse_out_nodes
@@ -27,7 +24,7 @@ from onnxfuse.model_io import ModelLike, open_model
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_graph", "problems_of"]
+__all__ = ["check_graph"]
 
 # By the generation of CANN: the opsets that the converter takes, and those that its guides speak of.
 OPSETS: Final = {
@@ -46,7 +43,7 @@ UNCONVERTED: Final = """
 
 
 def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tuple[Finding, ...]:
-    """Looks at a graph with the eyes of atc; `problems_of` tells what is wrong with the options by themselves.
+    """Looks at a graph with the eyes of atc; `option_checks.problems_of` tells what is wrong with the options by themselves.
 
     Args:
         model: What is to be compiled.
@@ -74,47 +71,6 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
     ]
     order = list(Severity)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
-
-
-def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Returns what is wrong with options themselves. One that nobody here knows may be of a newer release, and is right.
-
-    Args:
-        options: The options.
-        cann: The version of CANN, as far as it is known.
-        without: Options that may be missing.
-    """
-    problems = list(options.problems(Release.of(cann) if cann else None))
-    empty = []
-    for name in options.placeholders():
-        value = getattr(options, name)
-        if _names_a_file(options, name):
-            problems.append(wrong_signs(name, value))
-        elif name != "input_shape" or _lacks_sizes(value):
-            message = f"--{name}: something is yet to be filled in, and no shell does: {value}"
-            empty.append(Finding(Severity.ERROR, "placeholder", message, "write what is meant"))
-    found = (
-        Finding(Severity.ERROR, problem.rule, f"{problem.subject}: {problem.message}", "", code=problem.code)
-        for problem in problems
-        if problem.rule != "unknown-option" and problem.subject not in without
-    )
-    return (*found, *empty)
-
-
-def _names_a_file(options: AtcOptions, name: str) -> bool:
-    """Says whether what looks like something to be filled in is the name of a file that is there: `{1}.onnx`."""
-    if options.table()[name].kind is not Kind.PATH:
-        return False
-    file = options.model if name == "output" else getattr(options, name)  # the .om is named by the model
-    return has_placeholder(file) and os.path.lexists(str(file))
-
-
-def _lacks_sizes(shape: str) -> bool:
-    """Says whether sizes are yet to be filled in; an input may be called `{x}`, and the graph tells whether one is."""
-    try:
-        return any(isinstance(dim, str) for each in parse_input_shape(shape) for dim in each.dims)
-    except GrammarError:
-        return False  # which is a problem by itself
 
 
 def generation_of(cann: str) -> int | None:
