@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["I32_MAX", "I32_MIN", "MAX", "MIN", "Cut", "Numbers", "Parts", "chain", "cuts_of", "ops_of"]
+__all__ = ["I32_MAX", "I32_MIN", "MAX", "MIN", "Cut", "Numbers", "Parts", "chain", "cuts_of"]
 
 MAX: Final = 2**63 - 1
 MIN: Final = -(2**63)
@@ -123,8 +123,3 @@ def cuts_of(model: onnx.ModelProto) -> list[dict[int, Numbers]]:
             }
         )
     return found
-
-
-def ops_of(model: onnx.ModelProto) -> list[str]:
-    """Returns the op_types of a model's main graph, in order."""
-    return [node.op_type for node in model.graph.node]

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxfuse.testing.oracle import Array, Results, feeds_of, run, same
 
-__all__ = ["assert_same_results", "parse", "refer"]
+__all__ = ["assert_same_results", "ops_of", "parse", "refer"]
 
 
 def parse(text: str) -> onnx.ModelProto:
@@ -18,6 +18,11 @@ def parse(text: str) -> onnx.ModelProto:
     model = onnx.parser.parse_model(text)
     onnx.checker.check_model(model, full_check=model.ir_version > 3)
     return model
+
+
+def ops_of(model: onnx.ModelProto) -> list[str]:
+    """Returns the op_types of a model's main graph, in order."""
+    return [node.op_type for node in model.graph.node]
 
 
 def refer(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]]) -> list[Results]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import onnx
 from onnx import TensorProto, helper
 
-__all__ = ["OPS", "normalising", "with_swaps"]
+__all__ = ["OPS", "alone", "normalising", "with_swaps"]
 
 OPS: Final = ("Softmax", "LogSoftmax", "Hardmax")
 
@@ -45,6 +45,21 @@ def normalising(
         [helper.make_tensor_value_info("y", elem_type, None if rank is None else [None] * rank)],
     )
     return helper.make_model(graph, ir_version=ir_version, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def alone(shape: Sequence[int | str] | None, *, op: str = "Softmax", axis: int | None, opset: int) -> onnx.ModelProto:
+    """Returns the model `x -> node -> y`, of one shape throughout.
+
+    Args:
+        shape: Of x and y; None where not even the rank is said.
+        op: The op_type of `node`.
+        axis: Its attribute; None to leave it out.
+        opset: The version of ONNX's domain.
+    """
+    given: dict[str, Any] = {} if axis is None else {"axis": axis}
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y"))
+    graph = helper.make_graph([helper.make_node(op, ["x"], ["y"], **given)], "g", [x], [y])
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def with_swaps(model: onnx.ModelProto) -> list[tuple[str, list[int]]]:

@@ -8,8 +8,8 @@ from onnx import TensorProto
 
 import onnxfuse
 from onnxfuse.report.records import Report
-from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, Parts, chain, cuts_of, ops_of
-from tests.passes.running import assert_same_results, parse
+from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, Parts, chain, cuts_of
+from tests.passes.running import assert_same_results, ops_of, parse
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 

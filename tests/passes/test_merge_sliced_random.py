@@ -12,8 +12,8 @@ import onnxfuse
 from onnxfuse.passes._slices import AMBIGUOUS, INEXPRESSIBLE
 from onnxfuse.report.records import Report
 from onnxfuse.testing.oracle import run, same
-from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, chain, ops_of
-from tests.passes.running import refer
+from tests.passes.chains import I32_MAX, I32_MIN, MAX, MIN, Cut, chain
+from tests.passes.running import ops_of, refer
 from tests.profile import EXAMPLES
 
 TOO_LARGE = "the bounds on axis {axis} are too large to prove the merge for every length"

@@ -15,8 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import onnxfuse
 from onnxfuse.report.records import Declined, Place, Report
 from onnxfuse.testing.oracle import open_session, same
-from tests.passes.chains import ops_of
-from tests.passes.running import assert_same_results, parse
+from tests.passes.running import assert_same_results, ops_of, parse
 from tests.profile import EXAMPLES
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
