@@ -1,95 +1,14 @@
-"""Passes that make whole models: what they changed is put in region by region, or none of it."""
+"""Passes that make whole models: what they changed is put in region by region."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar
-
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
 import onnxfuse
-from onnxfuse import Facts, ModelPass, Numerics, ToolError
-
-Edit = Callable[[onnx.ModelProto], onnx.ModelProto | None]
-
-
-@dataclass(frozen=True)
-class Edited(ModelPass):
-    """A tool that knows nothing of onnx_ir: it gets a protobuf and gives one."""
-
-    edit: Edit = field(repr=False)
-    name: ClassVar[str] = "edited"
-    numerics: ClassVar[Numerics] = Numerics.ROUNDING
-
-    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
-        del facts
-        proto = ir.to_proto(model)
-        return ir.from_proto(self.edit(proto) or proto)
-
-
-@dataclass(frozen=True)
-class InPlace(ModelPass):
-    """A pass that changes the copy it is given."""
-
-    edit: Callable[[ir.Model], None] = field(repr=False)
-    name: ClassVar[str] = "in-place"
-    numerics: ClassVar[Numerics] = Numerics.ROUNDING
-
-    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
-        del facts
-        self.edit(model)
-        return model
-
-
-def parsed(text: str) -> onnx.ModelProto:
-    model = onnx.parser.parse_model(text)
-    for index, node in enumerate(model.graph.node):
-        node.name = f"n{index}"
-    return model
-
-
-def chain() -> onnx.ModelProto:
-    model = parsed("""
-        <ir_version: 8, opset_import: ["": 17]>
-        g (float[N, 4] x) => (float[N, 4] y) <float[4] w = {1, 2, 3, 4}, float[4] unused = {1, 1, 1, 1}> {
-            a = Identity(x)
-            b = Mul(a, w)
-            c = Identity(b)
-            d = Relu(c)
-            y = Add(d, x)
-        }
-    """)
-    model.metadata_props.add(key="author", value="me")
-    model.graph.node[3].metadata_props.add(key="layer", value="3")
-    model.graph.node[3].doc_string = "the third"
-    return model
-
-
-def drop(model: onnx.ModelProto, *names: str) -> None:
-    """Takes Identity nodes out, by name."""
-    for name in names:
-        (node,) = (node for node in model.graph.node if node.name == name)
-        for other in model.graph.node:
-            other.input[:] = [node.input[0] if value == node.output[0] else value for value in other.input]
-        model.graph.node.remove(node)
-
-
-def lossy(model: onnx.ModelProto) -> None:
-    """What a tool loses on the way."""
-    del model.metadata_props[:]
-    del model.graph.value_info[:]
-    model.producer_name, model.graph.name = "tool", "tool"
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for tensor in list(model.graph.initializer):
-        if not any(tensor.name in node.input for node in model.graph.node):
-            model.graph.initializer.remove(tensor)
+from tests.pipeline.edited import BRANCHES, FUNCTIONS, Edited, chain, drop, lossy, parsed
 
 
 def test_what_a_tool_loses_stays() -> None:
@@ -127,20 +46,6 @@ def test_a_second_run_changes_nothing() -> None:
     once = onnxfuse.apply(chain(), Edited(lambda proto: drop(proto, "n0"))).model
     again = onnxfuse.apply(once, Edited(lossy))
     assert not again.report.modified
-
-
-def test_what_is_wrong_is_rolled_back_whole() -> None:
-    def edit(proto: onnx.ModelProto) -> None:
-        drop(proto, "n0")  # right
-        proto.graph.node[2].op_type = "Abs"  # wrong: it was the Relu
-
-    model = chain()
-    result, report = onnxfuse.apply(model, Edited(edit))
-    (rejected,) = report.rejected
-    assert rejected.at.node == "n3"
-    assert "differ" in rejected.reason
-    assert not report.modified
-    assert result.SerializeToString() == model.SerializeToString()
 
 
 @pytest.mark.parametrize("between", [0, 5])
@@ -216,18 +121,6 @@ def test_new_weights_get_the_name_that_becomes_free() -> None:
     assert [tensor.name for tensor in result.graph.initializer] == ["w"]
 
 
-BRANCHES = """
-    <ir_version: 8, opset_import: ["": 17]>
-    g (float[2] x, bool c) => (float[2] y) <float[2] w = {1, 2}> {
-        r = Relu(x)
-        y = If (c) <
-            then_branch = t () => (float[2] u) { i = Identity(r) u = Mul(i, w) },
-            else_branch = e () => (float[2] v) { v = Neg(r) }
-        >
-    }
-"""
-
-
 def test_a_change_in_a_body_is_put_into_the_body() -> None:
     def edit(proto: onnx.ModelProto) -> None:
         body = proto.graph.node[1].attribute[0].g
@@ -262,14 +155,6 @@ def test_a_body_that_needs_what_is_new_around_it_goes_with_its_node() -> None:
     assert "the whole model is equivalent" in report.applied[0].evidence
     assert report.verdict is not None
     assert report.verdict.equivalent
-
-
-FUNCTIONS = """
-    <ir_version: 8, opset_import: ["": 17, "f": 1]>
-    g (float[2] x) => (float[2] y) { t = f.twice(x) y = Relu(t) }
-    <domain: "f", opset_import: ["": 17]>
-    twice (a) => (b) { i = Identity(a) b = Add(i, a) }
-"""
 
 
 def test_a_change_in_a_function() -> None:
@@ -318,21 +203,6 @@ def test_another_opset_is_verified_operator_by_operator() -> None:
     assert wrong.SerializeToString() == model.SerializeToString()
 
 
-@pytest.mark.parametrize(
-    ("edit", "reason"),
-    [
-        (lambda proto: proto.graph.output.pop() and None, "output y is gone"),
-        (lambda proto: setattr(proto.graph.input[0], "name", "z"), "input z is new"),
-        (lambda proto: setattr(proto.graph.node[4], "op_type", "Nonsense"), "no valid ONNX"),
-    ],
-)
-def test_what_cannot_stand_in_for_the_model_is_refused(edit: Edit, reason: str) -> None:
-    model = chain()
-    result, report = onnxfuse.apply(model, Edited(edit))
-    assert reason in report.rejected[0].reason
-    assert result.SerializeToString() == model.SerializeToString()
-
-
 def test_an_input_that_the_tool_dropped_stays() -> None:
     model = parsed("""
         <ir_version: 8, opset_import: ["": 17]>
@@ -347,138 +217,6 @@ def test_an_input_that_the_tool_dropped_stays() -> None:
     assert [value.name for value in result.graph.input] == ["x", "z"]
     assert [node.op_type for node in result.graph.node] == ["Relu"]
     assert report.applied[0].evidence == "nothing reads what they compute"
-
-
-def test_weights_come_back_by_name() -> None:
-    def edit(proto: onnx.ModelProto) -> None:
-        drop(proto, "n0")
-        tensor = proto.graph.initializer[0]
-        tensor.CopyFrom(onnx.TensorProto(name=tensor.name, dims=[4], data_type=1, doc_string="stripped"))
-
-    result, _ = onnxfuse.apply(chain(), Edited(edit))
-    assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == [1, 2, 3, 4]
-
-    def renamed(proto: onnx.ModelProto) -> None:
-        edit(proto)
-        proto.graph.initializer[0].name = proto.graph.node[0].input[1] = "other"
-
-    _, report = onnxfuse.apply(chain(), Edited(renamed))
-    assert "initializer other came back without its data" in report.rejected[0].reason
-
-
-def test_a_tool_that_fails_is_reported_and_the_model_stays() -> None:
-    def fails(proto: onnx.ModelProto) -> None:
-        raise ToolError("the tool ended with signal 11")
-
-    model = chain()
-    result, report = onnxfuse.apply(model, [Edited(fails), "remove-pad"])
-    assert [outcome.reason for outcome in report.rejected] == ["the tool ended with signal 11"]
-    assert result.SerializeToString() == model.SerializeToString()
-
-
-def test_a_pass_that_breaks_its_contract() -> None:
-    with pytest.raises(onnxfuse.PassError, match="edited failed at the model: ZeroDivisionError"):
-        onnxfuse.apply(chain(), Edited(lambda proto: 1 / 0))  # type: ignore[arg-type, return-value]
-    with pytest.raises(onnxfuse.PassError, match="change returned NoneType"):
-        onnxfuse.apply(chain(), _Nothing())
-
-
-@dataclass(frozen=True)
-class _Nothing(ModelPass):
-    name: ClassVar[str] = "nothing"
-    numerics: ClassVar[Numerics] = Numerics.EXACT
-
-    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
-        return None  # type: ignore[return-value]
-
-
-def test_excluded_nodes_and_limits() -> None:
-    removes = Edited(lambda proto: drop(proto, "n0", "n2"))
-    _, report = onnxfuse.apply(chain(), removes, exclude=["n1"])
-    assert [(one.reason, one.culprit) for one in report.declined] == [("the node is left out by --except", "n1")]
-    _, report = onnxfuse.apply(chain(), removes, limit=1)
-    assert [one.reason for one in report.declined] == ["it makes 2 rewrites at once, and the limit leaves 1"]
-    assert len(onnxfuse.apply(chain(), removes, limit=2).report.applied) == 2
-
-
-def test_what_is_changed_in_place_is_taken_as_it_is() -> None:
-    def edit(model: ir.Model) -> None:
-        model.graph.node("n3").metadata_props.clear()
-        model.graph.node("n3").name = "relu"
-
-    result, report = onnxfuse.apply(chain(), InPlace(edit))
-    assert report.applied[0].evidence == "nothing that the model computes has changed"
-    assert result.graph.node[3].name == "relu"
-    assert not result.graph.node[3].metadata_props
-    assert [tensor.name for tensor in result.graph.initializer] == ["w", "unused"]
-
-
-def test_what_is_changed_in_place_keeps_the_interface() -> None:
-    def edit(model: ir.Model) -> None:
-        model.graph.inputs[0].shape = ir.Shape([8, 4])
-
-    model = chain()
-    result, report = onnxfuse.apply(model, InPlace(edit))
-    assert "interface: input x accepts only 8 along axis 0" in report.rejected[0].reason
-    assert result.SerializeToString() == model.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    ("edit", "reason"),
-    [
-        (lambda model: setattr(model.graph.node("n0").outputs[0], "name", "b"), "'b' is defined twice"),
-        (lambda model: setattr(model.graph.node("n0").outputs[0], "dtype", ir.DataType.INT64), "inconsistent type"),
-        (lambda model: setattr(model, "ir_version", 99), "IR version 99 is newer"),
-        (lambda model: setattr(model.graph.outputs[0], "shape", ir.Shape([7, 4])), "interface: output y"),
-        (lambda model: model.graph.inputs.append(model.graph.initializers["w"]), "interface: input w is new"),
-    ],
-)
-def test_what_is_changed_in_place_is_looked_at_as_it_would_be_written(
-    edit: Callable[[ir.Model], None], reason: str
-) -> None:
-    model = chain()
-    result, report = onnxfuse.apply(model, InPlace(edit))
-    assert reason in report.rejected[0].reason
-    assert result.SerializeToString() == model.SerializeToString()
-
-
-def test_tensors_that_others_have_too_are_not_written_into() -> None:
-    weights = np.array([1, 2], dtype=np.float32)
-    model = onnxfuse.load(
-        parsed("""
-        <ir_version: 8, opset_import: ["": 17]>
-        g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Mul(x, w) }
-    """)
-    )
-    model.graph.initializers["w"].const_value = ir.Tensor(weights, name="w")
-
-    def edit(copy: ir.Model) -> None:
-        tensor = copy.graph.initializers["w"].const_value
-        assert tensor is not None
-        tensor.numpy()[0] = 7
-
-    with pytest.raises(onnxfuse.PassError, match="read-only"):
-        onnxfuse.apply(model, InPlace(edit))
-    assert weights.tolist() == [1, 2]
-    weights[0] = 3  # the caller may, as before
-
-
-def test_a_function_that_is_called_otherwise_is_no_unchanged_call() -> None:
-    def edit(proto: onnx.ModelProto) -> None:
-        proto.functions[0].opset_import[0].version = 18
-        proto.functions[0].node[1].op_type = "Sub"
-
-    for pass_ in (Edited(edit), InPlace(_subtracts)):
-        model = parsed(FUNCTIONS)
-        result, report = onnxfuse.apply(model, pass_)
-        assert report.rejected
-        assert result.SerializeToString() == model.SerializeToString()
-
-
-def _subtracts(model: ir.Model) -> None:
-    (function,) = model.functions.values()
-    function.opset_imports[""] = 18
-    list(function)[1].op_type = "Sub"
 
 
 def test_outputs_of_a_body_are_told_apart_by_place() -> None:
@@ -517,32 +255,6 @@ def test_what_a_body_defines_does_not_hide_what_it_reads() -> None:
     result, report = onnxfuse.apply(before, Edited(lambda _: after))
     assert report.modified
     onnx.checker.check_model(result)
-
-
-def test_a_difference_in_sizes_is_not_overruled() -> None:
-    model = parsed("""
-        <ir_version: 8, opset_import: ["": 17]>
-        g (float[N, 2] x) => (float[M, 2] y) <int64[1] zero = {0}, int64[1] end = {3000}> {
-            s = Slice(x, zero, end, zero)
-            y = Relu(s)
-        }
-    """)
-
-    def edit(proto: onnx.ModelProto) -> None:
-        drop(proto, "n0")
-
-    result, report = onnxfuse.apply(model, Edited(edit))
-    assert "differs" in report.rejected[0].reason
-    assert result.SerializeToString() == model.SerializeToString()
-
-
-def test_what_is_declared_of_inputs_stays_and_that_is_said() -> None:
-    def edit(proto: onnx.ModelProto) -> None:
-        proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-
-    _, report = onnxfuse.apply(chain(), Edited(edit))
-    assert not report.modified
-    assert "the interface stays as it was: input x accepts only 1 along axis 0" in report.declined[0].reason
 
 
 def test_nothing_is_compared_where_verification_is_off() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -15,21 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxfuse
-from onnxfuse import Facts, ModelPass, Numerics
 from onnxfuse.adapters.exec_pass import ExecPass
-
-
-@dataclass(frozen=True)
-class Made(ModelPass):
-    """A pass that is a function."""
-
-    make: Callable[[ir.Model], ir.Model] = field(repr=False)
-    name: ClassVar[str] = "made"
-    numerics: ClassVar[Numerics] = Numerics.ROUNDING
-
-    def change(self, model: ir.Model, facts: Facts) -> ir.Model:
-        del facts
-        return self.make(model)
+from tests.pipeline.edited import Edited, InPlace
 
 
 def sparse(*elements: float) -> onnx.SparseTensorProto:
@@ -51,27 +35,24 @@ def model() -> onnx.ModelProto:
 
 
 def test_they_are_not_taken_for_one_another() -> None:
-    def swap(made: ir.Model) -> ir.Model:
+    def swap(made: ir.Model) -> None:
         nodes = {node.name: node for node in made.graph}
         nodes["y"].replace_input_with(1, nodes["d"].outputs[0])
-        return made
 
     before = model()
-    result, report = onnxfuse.apply(before, Made(swap))
+    result, report = onnxfuse.apply(before, InPlace(swap))
     assert result == before
     assert len(report.rejected) == 1
 
 
 @pytest.mark.parametrize("verify", ["region", "off"])
 def test_what_is_lost_of_them_stays(verify: str) -> None:
-    def lossy(made: ir.Model) -> ir.Model:
-        proto = ir.to_proto(made)
+    def lossy(proto: onnx.ModelProto) -> None:
         proto.graph.node.pop(2)
         proto.graph.node[2].input[0] = proto.graph.node[3].input[0] = "x"
-        return ir.from_proto(proto)
 
     before = model()
-    result, report = onnxfuse.apply(before, Made(lossy), verify=verify)
+    result, report = onnxfuse.apply(before, Edited(lossy), verify=verify)
     assert len(report.applied) == 1
     assert [node.output[0] for node in result.graph.node] == ["c", "d", "y", "z"]
     assert list(result.graph.node[:2]) == list(before.graph.node[:2])
