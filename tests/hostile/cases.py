@@ -10,7 +10,19 @@ from typing import Any, Final, TypeVar
 import onnx
 from onnx import TensorProto, helper
 
-__all__ = ["CASES", "OUTSIDE", "Case", "legal", "model_of", "node", "refused", "tensor", "value", "with_slices"]
+__all__ = [
+    "CASES",
+    "OUTSIDE",
+    "Case",
+    "branch",
+    "legal",
+    "model_of",
+    "node",
+    "refused",
+    "tensor",
+    "value",
+    "with_slices",
+]
 
 OUTSIDE: Final = "outside"
 """A folder beside the model's own, which nothing may read."""
@@ -121,6 +133,11 @@ def model_of(
     )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     return helper.make_model(graph, opset_imports=opsets, functions=functions or [], ir_version=8)
+
+
+def branch(name: str, reads: str = "x") -> onnx.GraphProto:
+    """A body of an If: a Relu of what is outside of it."""
+    return helper.make_graph([node("Relu", reads, f"{name}_y")], name, [], [value(f"{name}_y")])
 
 
 def with_slices(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,10 +18,10 @@ import pytest
 
 from onnxfuse.model_io import open_model
 from tests.cli.conftest import ROOT, environment
-from tests.hostile import external, files, graphs, sizes, texts
+from tests.hostile import extent, external, files, functions, graphs, sizes, texts
 from tests.hostile.cases import CASES, OUTSIDE, Case, model_of, node
 
-BATCHES: Final = {module.__name__: module for module in (external, files, graphs, sizes, texts)}
+BATCHES: Final = {module.__name__: module for module in (extent, external, files, functions, graphs, sizes, texts)}
 TIMEOUT_S: Final = 300
 """For a whole batch: far more than it takes, so that a hang is told."""
 
