@@ -8,8 +8,8 @@ old one of its name: that is a guess, which the comparison of the regions has to
 
 from __future__ import annotations
 
-from collections import ChainMap, defaultdict
-from collections.abc import Container, Hashable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -18,8 +18,6 @@ import onnx_ir as ir
 from onnxfuse.model_io.origin import is_opaque, node_origin, subgraphs
 from onnxfuse.rewriting.naming import can_rename
 from onnxfuse.rewriting.sameness import (
-    Alike,
-    Contents,
     constant_of,
     constants_of,
     domain_of,
@@ -32,6 +30,7 @@ from onnxfuse.rewriting.sameness import (
     same_signature,
     same_tensor,
 )
+from onnxfuse.rewriting.scope import Scope
 from onnxfuse.rewriting.walking import captured, in_order, read_by
 
 __all__ = ["Alignment", "Change", "IncomparableError", "align"]
@@ -100,27 +99,6 @@ def align(before: ir.Model, after: ir.Model) -> Alignment:
             return aligner.run()
         except _CrossingError as error:
             whole.add(error.graph)
-
-
-@dataclass
-class _Scope:
-    """A graph of the old model, to look things up in.
-
-    Attributes:
-        graph: The graph.
-        values: Its values, by name.
-        constants: The constants that can be read in it, by name.
-        contents: Likewise, by what they hold.
-        index: Its nodes, by what makes two the same.
-        dangling: What its nodes read that nothing computes: onnx_ir does not know of sparse initializers.
-    """
-
-    graph: ir.Graph
-    values: Mapping[str, ir.Value]
-    constants: ChainMap[str, ir.Value]
-    contents: Contents
-    index: Mapping[Hashable, Alike]
-    dangling: Mapping[str, ir.Value]
 
 
 class _Aligner:
@@ -203,7 +181,7 @@ class _Aligner:
         self._whole_graph(old.graph, new.graph, list(zip(old.outputs, new.outputs, strict=True)))
 
     def _whole_graph(
-        self, old: ir.Graph, new: ir.Graph, outputs: list[tuple[ir.Value, ir.Value]], outer: _Scope | None = None
+        self, old: ir.Graph, new: ir.Graph, outputs: list[tuple[ir.Value, ir.Value]], outer: Scope | None = None
     ) -> None:
         """Pairs the nodes of two graphs whose outputs have to be the same."""
         for x, y in outputs:
@@ -214,10 +192,10 @@ class _Aligner:
 
     # ------------------------------------------------------------------ one graph
 
-    def _graph(self, old: ir.Graph, new: ir.Graph, outer: _Scope | None) -> None:
+    def _graph(self, old: ir.Graph, new: ir.Graph, outer: Scope | None) -> None:
         """Pairs the nodes of two graphs whose inputs are paired; `outer` is what is around the old one."""
         self.owed[old] = []
-        scope = _scope(old, outer)
+        scope = Scope(old, outer)
         self.order.update((node, position) for position, node in enumerate(old))
         for value in constants_of(new):
             self._constant(scope, value)
@@ -236,7 +214,7 @@ class _Aligner:
                 for result in node.outputs:
                     self._claim(scope, result)
 
-    def _node(self, scope: _Scope, node: ir.Node) -> bool:
+    def _node(self, scope: Scope, node: ir.Node) -> bool:
         """Finds the old node that `node` stands for."""
         values = self.out.values
         if node.op_identifier() in self.changed:
@@ -266,12 +244,12 @@ class _Aligner:
             return True
         return False
 
-    def _body(self, scope: _Scope, old: ir.Graph, new: ir.Graph) -> None:
+    def _body(self, scope: Scope, old: ir.Graph, new: ir.Graph) -> None:
         for a, b in zip(old.inputs, new.inputs, strict=True):
             self._pair(b, a)
         self._whole_graph(old, new, list(zip(old.outputs, new.outputs, strict=True)), scope)
 
-    def _constant(self, scope: _Scope, value: ir.Value) -> None:
+    def _constant(self, scope: Scope, value: ir.Value) -> None:
         """Finds the old constant that a constant stands for, or what it was computed by."""
         tensor = constant_of(value)
         assert tensor is not None  # noqa: S101 - `constants_of` yields no other
@@ -286,7 +264,7 @@ class _Aligner:
         elif old is None:
             self._claim(scope, value)
 
-    def _claim(self, scope: _Scope, new: ir.Value) -> None:
+    def _claim(self, scope: Scope, new: ir.Value) -> None:
         """Takes what is new for the old value of its name."""
         old = self.expected.get(new) or (scope.values.get(str(new.name)) if new.name else None)
         if old is not None and old.is_graph_output() and self.expected.get(new) is not old:
@@ -323,23 +301,6 @@ class _Aligner:
             self.images.add(old)
             return
         self.owed[graph].append((old, new))
-
-
-def _scope(graph: ir.Graph, outer: _Scope | None) -> _Scope:
-    values = {str(value.name): value for value in (*graph.inputs, *graph.initializers.values())}
-    values.update((str(value.name), value) for node in graph for value in node.outputs if value.name)
-    own = {name: value for name, value in values.items() if constant_of(value) is not None}
-    contents = Contents(own.values(), None if outer is None else outer.contents)
-    alike: dict[Hashable, list[ir.Node]] = defaultdict(list)
-    for node in graph:
-        if not is_constant(node):
-            inputs = [None if value is None else contents.first(value) for value in node.inputs]
-            alike[node_key(node, inputs)].append(node)
-    index = {key: Alike(nodes) for key, nodes in alike.items()}
-    dangling = {} if outer is None else dict(outer.dangling)
-    dangling.update((str(v.name), v) for node in graph for v in node.inputs if v is not None and is_dangling(v))
-    constants = ChainMap(own) if outer is None else ChainMap(own, *outer.constants.maps)
-    return _Scope(graph, values, constants, contents, index, dangling)
 
 
 class _Regions:
