@@ -20,6 +20,7 @@ from onnxfuse.model_io.origin import is_opaque
 from onnxfuse.report.records import Applied, Declined, Failed, PassReport, Place, Rejected
 from onnxfuse.rewriting import structure
 from onnxfuse.rewriting.builder import Builder
+from onnxfuse.rewriting.initializers import add_initializer, holds_initializers, remove_initializer
 from onnxfuse.rewriting.match import Decline, Facts, Match, node_label
 from onnxfuse.rewriting.naming import Names, can_rename, take_over
 from onnxfuse.verification.region import Evidence, RegionVerifier
@@ -197,9 +198,8 @@ class Engine:
     def _builder(self, match: Match) -> Builder:
         assert self.names is not None  # noqa: S101 - set in __post_init__
         graph = match.nodes[0].graph
-        # Below IR 4 an initializer of a subgraph would have to be listed among the inputs of the subgraph.
-        no_initializers = graph in self.facts.functions or (self.model.ir_version < 4 and graph is not self.model.graph)
-        return Builder(match, provenance=self.label, in_function=no_initializers, fresh=self.names.fresh)
+        as_nodes = not holds_initializers(self.model, graph, self.facts.functions)
+        return Builder(match, provenance=self.label, in_function=as_nodes, fresh=self.names.fresh)
 
     # ------------------------------------------------------------------ commit
 
@@ -265,9 +265,7 @@ class Engine:
         names: dict[str, str | None],
     ) -> None:
         for constant in builder.constants:
-            graph.register_initializer(constant)
-            if self.model.ir_version < 4:
-                graph.inputs.append(constant)  # below IR 4 every initializer is listed among the inputs
+            add_initializer(self.model, graph, constant)
         built = {value for new in builder.nodes for value in new.outputs}
         for index, (old, new) in enumerate(zip(match.outputs, values, strict=True)):
             name = str(old.name)
@@ -319,15 +317,7 @@ class Engine:
                     ):
                         stack.append(producer)
                 elif value.is_initializer():
-                    self._remove_initializer(value)
-
-    def _remove_initializer(self, value: ir.Value) -> None:
-        graph = value.graph
-        if graph is None or (value.is_graph_input() and self.model.ir_version >= 4):
-            return
-        if value.is_graph_input():
-            graph.inputs.remove(value)
-        del graph.initializers[str(value.name)]
+                    remove_initializer(self.model, value)
 
     def _sweep(self) -> None:
         # In one go: onnx_ir looks at all outputs of the graph at each removal.

@@ -11,6 +11,7 @@ from onnxfuse.errors import PassError
 from onnxfuse.model_io.origin import KEY, subgraphs
 from onnxfuse.rewriting.alignment import Alignment, Change
 from onnxfuse.rewriting.builder import PROVENANCE
+from onnxfuse.rewriting.initializers import add_initializer, holds_initializers, remove_initializer
 from onnxfuse.rewriting.naming import Names, all_names, can_rename, take_over
 from onnxfuse.rewriting.sameness import constant_of, domain_of, is_constant
 from onnxfuse.rewriting.walking import captured, graphs_in, is_sorted, read_by
@@ -118,8 +119,7 @@ class Transplant:
         if tensor is None:
             raise PassError(f"{value.name!r} is in neither model: the alignment lost it")
         graph = replacement.change.graph
-        if graph in self._functions or (self._model.ir_version < 4 and graph is not self._model.graph):
-            # There are no initializers here.
+        if not holds_initializers(self._model, graph, self._functions):
             node = ir.node("Constant", [], {"value": tensor}, name=self._names.fresh(f"{value.name}_Constant"))
             made = node.outputs[0]
             made.name = self._names.fresh(str(value.name))
@@ -194,9 +194,7 @@ class Transplant:
         for replacement in self.replacements:
             self._splice(replacement, constants)
         for (_, graph), value in self._constants.items():
-            graph.register_initializer(value)
-            if self._model.ir_version < 4:
-                graph.inputs.append(value)  # below IR 4 every initializer is listed among the inputs
+            add_initializer(self._model, graph, value)
         for replacement in self.replacements:
             for node in replacement.change.before:
                 _detach(node)
@@ -253,12 +251,8 @@ class Transplant:
         if producer is not None:
             if is_constant(producer) and isinstance(producer.graph, ir.Graph):
                 producer.graph.remove(producer)
-        elif value.is_initializer() and value.graph is not None:
-            if value.is_graph_input():
-                if self._model.ir_version >= 4:
-                    return
-                value.graph.inputs.remove(value)
-            del value.graph.initializers[str(value.name)]
+        elif value.is_initializer():
+            remove_initializer(self._model, value)
 
     def _take_functions(self, called: set[ir.OperatorIdentifier]) -> None:
         """Takes over functions that are new and needed, or are not what they were; drops those that nothing calls now."""
