@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import pkgutil
-import subprocess
-import sys
 import typing
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import onnxfuse
 import onnxfuse.passes
 from onnxfuse import errors
 from onnxfuse.report.records import Report
+from tests.imports import loaded_after
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,16 +49,6 @@ PUBLIC = {
     "save": "onnxfuse.model_io",
     "verify": "onnxfuse.pipeline.manager",
 }
-
-HEAVY = {"ml_dtypes", "numpy", "onnx", "onnx_ir", "onnxruntime", "tqdm", "torch"}
-
-
-def loaded_after(code: str) -> set[str]:
-    """Runs code in a process of its own; returns which heavy packages it imported."""
-    probe = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True)
-    return HEAVY & set(done.stdout.split())
 
 
 def test_the_names() -> None:

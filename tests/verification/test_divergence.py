@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import onnx
-import onnx.parser
 import pytest
 
 from onnxfuse.verification.divergence import layers
@@ -15,6 +13,7 @@ from onnxfuse.verification.model import check_models
 from onnxfuse.verification.pair import Pair
 from onnxfuse.verification.structural import Structure
 from onnxfuse.verification.verdict import Layer, Status, Verdict
+from tests.verification.texts import parse
 
 CHAIN = """g (float[N, 8] x) => (float[N, 8] y, float[N, 8] z)
 <float a = {0.1}, float b = {3}, float c = {0.5}> {
@@ -25,10 +24,6 @@ CHAIN = """g (float[N, 8] x) => (float[N, 8] y, float[N, 8] z)
     third = Mul(second, c)
     y = Abs(third)
 }"""
-
-
-def parse(text: str) -> onnx.ModelProto:
-    return onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{text}')
 
 
 def compared(before: str, after: str, feeds: dict[str, np.ndarray], backend: str = "onnxruntime") -> tuple[Layer, ...]:

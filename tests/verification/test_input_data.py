@@ -11,6 +11,7 @@ import onnxfuse
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.input_data import DataSet, data_sets
 from onnxfuse.verification.inputs import Binding, InputSpec
+from tests.verification.texts import parse
 
 T = onnx.TensorProto
 IMAGE = InputSpec("image", "tensor", T.FLOAT, ("N", 3, "H", "W"))
@@ -194,8 +195,7 @@ def test_other_paths_are_told(tmp_path: Path) -> None:
 
 def test_a_comparison_takes_a_list(tmp_path: Path) -> None:
     def model(op: str) -> onnx.ModelProto:
-        text = f"g (float[N] x) => (float[N] y) {{ y = {op}(x) }}"
-        return onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{text}')
+        return parse(f"g (float[N] x) => (float[N] y) {{ y = {op}(x) }}")
 
     for index, value in enumerate((1.0, -1.0)):
         written(tmp_path / f"{index}.bin", np.full(4, value, np.float32))

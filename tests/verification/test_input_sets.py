@@ -18,10 +18,7 @@ from onnxfuse.verification.inputs import Binding
 from onnxfuse.verification.model_check import ModelCheck
 from onnxfuse.verification.model_constants import constants_of
 from onnxfuse.verification.pair import Pair
-
-
-def parse(text: str, ir_version: int = 10) -> onnx.ModelProto:
-    return onnx.parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["" : 21]>\n{text}')
+from tests.verification.texts import parse
 
 
 def plan(

@@ -6,13 +6,10 @@ import pytest
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.inputs import InputSpec, bind, free_inputs, symbols
+from tests.verification.texts import parse
 
 FLOAT = onnx.TensorProto.FLOAT
 INT64 = onnx.TensorProto.INT64
-
-
-def parse(text: str, ir_version: int = 10) -> onnx.ModelProto:
-    return onnx.parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["" : 21]>\n{text}')
 
 
 def tensor(name: str, dtype: int, *dims: int | str | None) -> InputSpec:
@@ -46,7 +43,7 @@ def test_a_dim_of_minus_one_is_a_dim_without_a_size() -> None:
 def test_initializers_are_overridable_inputs_from_ir_4_on_and_none_below() -> None:
     text = "g (float[2] x, float[2] w) => (float[2] y) { y = Add(x, w) }"
     for ir_version in (3, 4):
-        model = parse(text, ir_version)
+        model = parse(text, f'<ir_version: {ir_version}, opset_import: ["" : 21]>')
         model.graph.initializer.append(onnx.TensorProto(name="w", dims=[2], data_type=FLOAT))
         found = [(spec.name, spec.overridable) for spec in free_inputs(model)]
         assert found == ([("x", False)] if ir_version == 3 else [("x", False), ("w", True)])

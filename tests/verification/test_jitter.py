@@ -19,7 +19,8 @@ from onnxfuse.verification.jitter import jittered, jittered_model
 from onnxfuse.verification.model import check_models
 from onnxfuse.verification.verdict import Status
 from tests.rewriting.rules import Run, rewrite
-from tests.verification.whole_models import full, parse, quick
+from tests.verification.texts import parse
+from tests.verification.whole_models import full, quick
 
 
 def floats(model: EvalModel) -> dict[str, np.ndarray]:

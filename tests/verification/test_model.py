@@ -13,7 +13,8 @@ from onnxfuse.errors import UsageError
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.model import check_models
 from onnxfuse.verification.verdict import Status
-from tests.verification.whole_models import detour, full, parse, quick
+from tests.verification.texts import parse
+from tests.verification.whole_models import detour, full, quick
 
 # ---- values
 

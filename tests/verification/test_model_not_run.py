@@ -7,11 +7,12 @@ import pytest
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.model import check_models
 from onnxfuse.verification.verdict import Status
-from tests.verification.whole_models import HEADER, detour, full, pair, parse, quick
+from tests.verification.texts import HEADER, parse
+from tests.verification.whole_models import detour, full, pair, quick
 
 
 def test_an_original_that_does_not_load_is_not_run() -> None:
-    header = HEADER.replace("21]", '21, "mine" : 1]')
+    header = HEADER.replace('"f"', '"mine"')
     before = "g (float[N] x) => (float[K] y) { z = mine.Op(x) y = Relu(z) }"
     verdict = check_models(*pair(before, detour(before, header), header), families="quick")
     assert verdict.status is Status.NOT_RUN
@@ -22,7 +23,7 @@ def test_an_original_that_does_not_load_is_not_run() -> None:
 
 
 def test_a_second_model_with_a_custom_operator_is_not_run_and_a_broken_one_is_different() -> None:
-    header = HEADER.replace("21]", '21, "mine" : 1]')
+    header = HEADER.replace('"f"', '"mine"')
     before = "g (float[N] x) => (float[N] y) { y = Relu(x) }"
     custom = check_models(*pair(before, "g (float[N] x) => (float[N] y) { y = mine.Op(x) }", header), families="quick")
     assert custom.status is Status.NOT_RUN
@@ -32,7 +33,7 @@ def test_a_second_model_with_a_custom_operator_is_not_run_and_a_broken_one_is_di
     assert "value: the second model cannot be loaded: " in (broken.outputs[0].why or "")
     # The reference evaluator does not mind an attribute that the opset does not have.
     lax = "g (float[N] x) => (float[N] y) <int64 z = {0}> { u = Unsqueeze(x, z) y, q = Split<num_outputs = 2>(x) }"
-    refused = check_models(*pair(before, lax, HEADER.replace("21]", "13]")), families="quick")
+    refused = check_models(*pair(before, lax, HEADER.replace("21", "13")), families="quick")
     assert "onnxruntime, which loads the first one, says" in (refused.outputs[0].why or "")
 
 

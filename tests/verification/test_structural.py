@@ -17,8 +17,8 @@ from onnxfuse.verification.eval_model import EvalModel, Place
 from onnxfuse.verification.structural import Structure, shared_memory
 from tests.gauntlet.runner import CASES
 from tests.verification.renamed import renamed
+from tests.verification.texts import HEADER, parse
 
-HEADER = '<ir_version: 10, opset_import: ["" : 21, "f" : 1]>\n'
 RICH = """g (float[N, 4] x, bool c, int64 n) => (float[N, 4] y, float[N, 4] z, float[N, 4] w)
 <float[4] scale = {1, 2, 3, 4}, float two = {2}> {
     k = Constant<value = float[4] {5, 6, 7, 8}>()
@@ -38,10 +38,6 @@ blend <rate: float = 0.75> (left, right) => (mixed) {
     part = Mul(left, half)
     mixed = Sub(right, part)
 }"""
-
-
-def parse(text: str, header: str = HEADER) -> onnx.ModelProto:
-    return onnx.parser.parse_model(header + text)
 
 
 def digests(model: onnx.ModelProto | EvalModel, *, shared: Collection[Place] = ()) -> dict[str, str]:

@@ -20,12 +20,7 @@ from onnxfuse.verification.model import Tolerance, check_models
 from onnxfuse.verification.tolerance import RoundingRule
 from onnxfuse.verification.twin import Twin
 from onnxfuse.verification.verdict import OutputVerdict, Status, Verdict
-
-HEADER = '<ir_version: 10, opset_import: ["" : 21, "f" : 1]>\n'
-
-
-def parse(text: str) -> onnx.ModelProto:
-    return onnx.parser.parse_model(HEADER + text)
+from tests.verification.texts import parse
 
 
 def verdict(before: str, after: str, *, families: Any = "full", **options: Any) -> Verdict:

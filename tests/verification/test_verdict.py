@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import ml_dtypes
 import numpy as np
-import onnx.parser
 import pytest
 
 from onnxfuse.verification.compare import Difference, compare_values
 from onnxfuse.verification.graph_facts import GraphFacts
 from onnxfuse.verification.verdict import Layer, OutputVerdict, Status, Verdict
+from tests.imports import loaded_after
+from tests.verification.texts import parse
 
 
 def differing(a: object, b: object) -> Difference:
@@ -21,12 +20,7 @@ def differing(a: object, b: object) -> Difference:
 
 
 def test_verdict_is_free_to_import() -> None:
-    code = (
-        "import sys, onnxfuse.verification.verdict;"
-        "print([m for m in ('numpy', 'onnx', 'onnxruntime', 'ml_dtypes') if m in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert not loaded_after("import onnxfuse.verification.verdict")
 
 
 def test_to_dict_is_plain_json_even_for_nan_and_infinities() -> None:
@@ -267,7 +261,7 @@ def test_complex_values_compare_by_their_parts() -> None:
 
 
 def _facts(text: str) -> GraphFacts:
-    return GraphFacts(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21, "f" : 1]>\n{text}'))
+    return GraphFacts(parse(text))
 
 
 def test_rounded_is_what_an_operator_that_may_round_reaches() -> None:

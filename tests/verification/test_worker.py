@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from onnxfuse.verification.evaluate import (
 )
 from onnxfuse.verification.memory import measured_bytes
 from onnxfuse.verification.worker import Worker
+from tests.drivers.processes import is_gone, wait_for
+from tests.verification.texts import HEADER, parse
 
-HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
 ADD = "g (float[N] x) => (float[N] z) { t = Neg(x) z = Sub(t, x) }"
 DIV = "g (int64[N] x, int64[N] y) => (int64[N] z) { z = Div(x, y) }"
 LEAST = {"x": np.array([-(2**63)]), "y": np.array([-1])}
@@ -43,10 +45,6 @@ ENDLESS = """g (bool c, float[50,50] x) => (float[50,50] y) {
     }>
 }"""
 X = {"x": np.array([1, 2], np.float32)}
-
-
-def parse(text: str) -> onnx.ModelProto:
-    return onnx.parser.parse_model(HEADER + text)
 
 
 def isolated(text: str, **options: object) -> Evaluator:
@@ -240,18 +238,6 @@ print(shared_worker()._process.pid, flush=True)
 """
 
 
-def is_gone(pid: int) -> bool:
-    for _ in range(200):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_a_script_without_a_guard_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('code from the current folder ran')", encoding="utf-8")
     run = script(
@@ -261,7 +247,7 @@ def test_a_script_without_a_guard_leaves_nothing_behind(tmp_path: Path) -> None:
     assert (run.returncode, err) == (0, "")
     pid, result = out.splitlines()
     assert "-2." in result
-    assert is_gone(int(pid))
+    wait_for(partial(is_gone, int(pid)))
 
 
 def test_the_current_folder_may_be_gone(tmp_path: Path) -> None:
@@ -270,7 +256,7 @@ def test_the_current_folder_may_be_gone(tmp_path: Path) -> None:
     run = script(f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})" + STARTED, tmp_path)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (0, "")
-    assert is_gone(int(out))
+    wait_for(partial(is_gone, int(out)))
 
 
 def test_it_ends_with_its_parent_whatever_it_does(tmp_path: Path) -> None:
@@ -289,7 +275,7 @@ endless.run({{"c": np.array(True), "x": np.zeros((50, 50), np.float32)}})
     time.sleep(0.2)
     run.kill()
     run.communicate()
-    assert is_gone(pid)
+    wait_for(partial(is_gone, pid))
 
 
 def test_ctrl_c_ends_the_run_and_the_worker_serves_on(tmp_path: Path) -> None:
@@ -335,7 +321,8 @@ if child:
     out, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (0, "")
     assert len(set(out.split())) == 2
-    assert all(is_gone(int(pid)) for pid in out.split())
+    for pid in out.split():
+        wait_for(partial(is_gone, int(pid)))
 
 
 def test_a_process_that_cannot_be_started_is_an_error_in_one_line(worker: Worker, monkeypatch: Any) -> None:

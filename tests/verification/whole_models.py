@@ -11,12 +11,7 @@ import onnx.parser
 from onnxfuse.verification.eval_model import EvalModel
 from onnxfuse.verification.model import check_models
 from onnxfuse.verification.verdict import Verdict
-
-HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
-
-
-def parse(text: str, header: str = HEADER) -> onnx.ModelProto:
-    return onnx.parser.parse_model(header + text)
+from tests.verification.texts import HEADER, parse
 
 
 def detour(text: str, header: str = HEADER) -> onnx.ModelProto:
