@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,10 @@ ONNXRUNTIME_ONLY: Final = ("input_data", "seed", "threads", "provider", "optimiz
 DEVICE_ONLY: Final = ("device", "card", "soc", "tool", "set_env")
 # What says how to measure, which a run over a dataset has no use for.
 MEASURING_ONLY: Final = ("rounds", "turns", "seconds", "summaries", "input_data")
+
+MOST_THREADS: Final = 1024
+YEAR: Final = 31_536_000
+"""Seconds: clocks and sockets take no number of any size."""
 
 
 def add_parser(commands: Any) -> None:
@@ -188,10 +191,12 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < least:
             raise UsageError(f"--{option.replace('_', '-')} is a whole number from {least} on, not {value}")
+    if arguments.threads is not None and arguments.threads > MOST_THREADS:
+        raise UsageError(f"--threads is a whole number up to {MOST_THREADS}, not {arguments.threads}")
     for option in ("seconds", "timeout"):
         value = getattr(arguments, option)
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"--{option} is a number of seconds above 0, not {value:g}")
+        if value is not None and not 0 < value <= YEAR:
+            raise UsageError(f"--{option} is a number of seconds above 0, and not above {YEAR} (a year), not {value:g}")
     if arguments.seconds is not None and arguments.turns is not None:
         raise UsageError("--turns and --seconds exclude each other: which of them ends it?")
 

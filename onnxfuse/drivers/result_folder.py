@@ -27,8 +27,9 @@ def check_new(output: Path) -> None:
         UsageError: It has, or is no folder.
     """
     place = output / RESULT
-    if os.path.lexists(output) and not output.is_dir():
-        raise UsageError(f"{output}: is no folder")
+    there = _there(output)
+    if not there.is_dir():
+        raise UsageError(f"{there}: is no folder")
     if os.path.lexists(place) and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
         raise UsageError(
             f"{place}: is there already, and is not written over or added to: remove it, or give another folder"
@@ -44,9 +45,8 @@ def new_result(output: Path) -> Iterator[Path]:
     """
     check_new(output)
     # On the file system where it goes, so that nothing is copied: outputs of a dataset are large.
-    there = next(folder for folder in (output, *output.absolute().parents) if folder.is_dir())
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=there.absolute()))
+        folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=_there(output).absolute()))
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror}") from error
     try:
@@ -59,6 +59,11 @@ def new_result(output: Path) -> Iterator[Path]:
             raise UsageError(f"{output / RESULT}: cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _there(output: Path) -> Path:
+    """The part of a path that is there."""
+    return next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
 
 
 def keep(data: bytes, output: Path, name: str) -> None:

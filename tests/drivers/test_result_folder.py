@@ -72,10 +72,10 @@ def test_a_run_that_breaks_off_leaves_nothing(tools: Tools) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["data", "m.onnx"]
 
 
-@pytest.mark.parametrize("kind", ["file", "link", "file in it"])
+@pytest.mark.parametrize("kind", ["file", "file above", "link", "file in it"])
 def test_whatever_is_there_stays(tools: Tools, kind: str) -> None:
     place = Path("out/result")
-    if kind == "file":
+    if kind in ("file", "file above"):
         Path("out").write_text("mine")
     else:
         place.mkdir(parents=True)
@@ -86,8 +86,10 @@ def test_whatever_is_there_stays(tools: Tools, kind: str) -> None:
             place.mkdir()
             (place / "notes.txt").write_text("mine")
     before = everything(Path())
-    with pytest.raises(UsageError, match="^out: is no folder" if kind == "file" else "^out/result: is there already"):
-        check_new(Path("out"))
+    with pytest.raises(
+        UsageError, match=r"out: is no folder" if Path("out").is_file() else "^out/result: is there already"
+    ):
+        check_new(Path("out/deep/er") if kind == "file above" else Path("out"))
     assert everything(Path()) == before
 
 
