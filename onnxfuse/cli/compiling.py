@@ -283,6 +283,13 @@ def _run_jobs(arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[
 def _print_commands(
     arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], found: Sequence[Finding]
 ) -> int:
+    from onnxfuse.drivers._compiling import CompileError, check_program
+
+    if arguments.set_env is None:  # else only a run tells
+        try:
+            check_program(compiler.name, os.environ)
+        except CompileError as error:  # no reason to stop: the commands may be for another machine
+            options.say(f"note: {error}")
     if arguments.json:
         rows = [{"batch_size": job.batch_size, "command": list(job.words), "status": "dry-run"} for job in jobs]
         options.print_json({"runs": rows, "findings": [finding.to_dict() for finding in found]})

@@ -15,7 +15,7 @@ from onnxfuse.drivers._process import ending, last_line, run
 from onnxfuse.drivers.error_codes import codes_in, explain
 from onnxfuse.errors import ToolError, UsageError
 
-__all__ = ["CompileError", "Compiled", "compile_om", "target_of"]
+__all__ = ["CompileError", "Compiled", "check_program", "compile_om", "target_of"]
 
 # Newer ones name the file by the host, where parts of the model run there.
 OM: Final = (".om", "_linux_x86_64.om", "_linux_aarch64.om")
@@ -85,7 +85,7 @@ def compile_om(
         CompileError: It fails, takes too long, or its exit code, its marker and the file do not agree.
     """
     target = target_of(output, name)
-    _find(name, os.environ if environment is None else environment)
+    check_program(name, os.environ if environment is None else environment)
     seen = _Seen(marker)
 
     def see(line: str) -> None:
@@ -177,8 +177,12 @@ def _log(target: Path, program: str) -> Path:
     return target.with_name(f"{target.name}.{program}.log")
 
 
-def _find(program: str, environment: Mapping[str, str]) -> None:
-    """Raises where there is no such program, before an earlier log is written over."""
+def check_program(program: str, environment: Mapping[str, str]) -> None:
+    """Checks that there is a program, before the log of an earlier run is written over.
+
+    Raises:
+        CompileError: It is not on PATH.
+    """
     path = environment.get("PATH")
     if path is None:  # `which` would look along the PATH of this process
         raise CompileError(

@@ -53,6 +53,16 @@ def test_a_dry_run(cli: Cli, atc: Path) -> None:
     assert rows[0]["command"][0] == "atc"
 
 
+def test_a_dry_run_where_there_is_no_atc(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    done = cli("atc", "m.onnx", *SOC, "--batch-size", "1", "--dry-run")
+    assert (done.code, done.out.split()[0]) == (0, "atc")
+    assert done.err == "note: there is no atc on PATH: give the toolkit's set_env.sh with --set-env\n"
+    Path("set_env.sh").write_text("touch ran\n")
+    done = cli("atc", "m.onnx", *SOC, "--batch-size", "1", "--dry-run", "--set-env", "set_env.sh")
+    assert (done.code, done.err, Path("ran").exists()) == (0, "", False)
+
+
 def test_several_batch_sizes(cli: Cli, atc: Path, folder: Path) -> None:
     done = cli("atc", "m.onnx", *SOC, "--batch-size", "1, 4,16", "--json")
     assert done.code == 0
