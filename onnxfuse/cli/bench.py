@@ -295,6 +295,8 @@ def _notes(measured: Sequence[Measured]) -> Iterator[str]:
         if mine != its:
             texts = [", ".join(f"{name} {text}" for name, text in inputs.items()) for inputs in (its, mine)]
             yield f"{first.model} ran on {texts[0]}, and {each.compiled.model} on {texts[1]}"
+        elif each.batch != measured[0].batch and each.batch and measured[0].batch:
+            yield f"{first.model} ran batches of {measured[0].batch}, and {each.compiled.model} of {each.batch}"
     for each in measured:
         problems = dict.fromkeys(text for performance in each.performances for text in performance.problems)
         yield from (f"{each.compiled.model}: {text}" for text in problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from onnxfuse.drivers import summary_ais_bench, summary_benchmark, summary_trtexec
-from onnxfuse.drivers.performance import MOST, NEAR, ONE_DEVICE, Card, Form, Performance
+from onnxfuse.drivers.performance import LEAST, MOST, NEAR, ONE_DEVICE, Card, Form, Performance
 from onnxfuse.drivers.summary_text import Lines
 from onnxfuse.errors import UsageError
 
@@ -140,11 +139,13 @@ def render(performance: Performance) -> str:
             the two of pure inference.
 
     Raises:
-        UsageError: The record has no throughput.
+        UsageError: The record has no throughput, or one that would not be read back.
     """
     rate, latency = performance.throughput, performance.sample_latency
-    if rate is None or latency is None or not (math.isfinite(rate) and math.isfinite(latency)):
+    if rate is None or latency is None:
         raise UsageError("a record without a throughput cannot be written as a summary: give its batch")
+    if not (LEAST <= rate <= MOST and LEAST <= latency <= MOST):
+        raise UsageError(f"{rate:g} samples/s cannot be written as a summary: no measurement gives that")
     if performance.form is not Form.DATASET:
         return (
             "-----------------PureInfer Performance Summary------------------\n"

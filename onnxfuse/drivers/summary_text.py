@@ -69,7 +69,7 @@ def number(text: str, what: str, *, zero: bool = False) -> float:
     """
     text = text.rstrip(_TRAILING)
     if "," in text:
-        raise UsageError(f"{what} is {text}: a number with a comma; write a point, as the tool does")
+        raise UsageError(f"{what} is {text[:40]}: a number with a comma; write a point, as the tool does")
     try:
         value = float(text)
     except ValueError:

@@ -220,6 +220,8 @@ def test_the_batch_of_an_om(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.json["models"][0]["batch"] == 4
     assert done.json["models"][0]["sample_latency_ms"] == pytest.approx(2, rel=0.02)
+    done = cli("bench", model, om(Path("n.om"), batch=2), *words, "--turns", "1")
+    assert done.json["notes"] == ["m.om ran batches of 4, and n.om of 2"]
     words[3] = tools.set_env(FAKE_STYLE="times")
     done = cli("bench", model, *words)
     assert (done.code, len(done.err.splitlines())) == (4, 1)
