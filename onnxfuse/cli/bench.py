@@ -12,7 +12,7 @@ from onnxfuse.cli import options
 from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxfuse.drivers.backend import Backend, Compiled
+    from onnxfuse.drivers.backend import Backend, Runnable
     from onnxfuse.drivers.interleaving import Measured
 
 __all__ = ["add_parser"]
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onnxfuse.drivers.interleaving import measure
 
     with ExitStack() as stack, options.progress_bar(arguments) as progress:
-        models: list[Compiled] = []
+        models: list[Runnable] = []
         for index, path in enumerate(arguments.models):
             if progress is not None:
                 progress(f"loading {path.name}", index, len(arguments.models))
@@ -267,7 +267,7 @@ def _lines(measured: Sequence[Measured], backend: Backend) -> Iterator[str]:
 def _row(each: Measured, *, several: bool, cards: bool) -> list[str]:
     low, high = each.quartiles
     batch = "" if each.batch is None else str(each.batch)
-    row = [str(each.compiled.model), batch, f"{each.latency:.4g}", f"{low:.4g} to {high:.4g}"]
+    row = [str(each.runnable.model), batch, f"{each.latency:.4g}", f"{low:.4g} to {high:.4g}"]
     row.append(f"{each.throughput:.4g}")
     if cards:
         row.append(f"{each.throughput * each.performances[0].card.devices:.4g}")
@@ -279,7 +279,7 @@ def _row(each: Measured, *, several: bool, cards: bool) -> list[str]:
 
 def _answer(each: Measured, first: Measured) -> str:
     assert each.ratio is not None  # noqa: S101 - the caller asked
-    name, other = each.compiled.model, first.compiled.model
+    name, other = each.runnable.model, first.runnable.model
     if not each.ratio.decided:
         more = "" if len(each.ratio.ratios) > 5 else " (5 turns or fewer cannot show one)"
         return f"{name}: no difference from {other} is shown{more}"
@@ -289,14 +289,14 @@ def _answer(each: Measured, first: Measured) -> str:
 
 def _notes(measured: Sequence[Measured]) -> Iterator[str]:
     """What makes a comparison doubtful."""
-    first = measured[0].compiled
+    first = measured[0].runnable
     for each in measured[1:]:
-        mine, its = each.compiled.inputs, first.inputs
+        mine, its = each.runnable.inputs, first.inputs
         if mine != its:
             texts = [", ".join(f"{name} {text}" for name, text in inputs.items()) for inputs in (its, mine)]
-            yield f"{first.model} ran on {texts[0]}, and {each.compiled.model} on {texts[1]}"
+            yield f"{first.model} ran on {texts[0]}, and {each.runnable.model} on {texts[1]}"
         elif each.batch != measured[0].batch and each.batch and measured[0].batch:
-            yield f"{first.model} ran batches of {measured[0].batch}, and {each.compiled.model} of {each.batch}"
+            yield f"{first.model} ran batches of {measured[0].batch}, and {each.runnable.model} of {each.batch}"
     for each in measured:
         problems = dict.fromkeys(text for performance in each.performances for text in performance.problems)
-        yield from (f"{each.compiled.model}: {text}" for text in problems)
+        yield from (f"{each.runnable.model}: {text}" for text in problems)

@@ -47,12 +47,12 @@ class AisBench:
 
 
 class AisBenchModel(CompiledModel):
-    """A model that `ais_bench` runs; see `Compiled`."""
+    """A model that `ais_bench` runs; see `Runnable`."""
 
     first = 0
 
-    def measured(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
-        """Has it run so many times on inputs of the tool's own; see `CompiledModel.measured`."""
+    def run_pure(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
+        """Has it run so many times on inputs of the tool's own; see `CompiledModel.run_pure`."""
         # A name of our own: the tool does not take every name that a model may have.
         arguments = ["--loop", str(rounds), *self._written(folder, "pure")]
         text = self.tool.run([*self._common(), *arguments], folder, self.model)

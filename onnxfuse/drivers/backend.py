@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from onnxfuse.drivers.performance import Performance
 
-__all__ = ["Backend", "Compiled", "Inferred", "Progress"]
+__all__ = ["Backend", "Inferred", "Progress", "Runnable"]
 
 Progress = Callable[[str, int, int], None]
 """Told which model runs, how much is done, and how much there is."""
@@ -44,7 +44,7 @@ class Inferred:
         }
 
 
-class Compiled(Protocol):
+class Runnable(Protocol):
     """A model, ready to run."""
 
     @property
@@ -97,7 +97,7 @@ class Backend(Protocol):
     def turns(self) -> int:
         """How often each model has its turn, unless it is said."""
 
-    def compile(self, model: Path) -> Compiled:
+    def compile(self, model: Path) -> Runnable:
         """Makes a model ready to run.
 
         Args:

@@ -57,7 +57,7 @@ class Benchmark:
 
 
 class BenchmarkModel(CompiledModel):
-    """A model that `benchmark` runs; see `Compiled`."""
+    """A model that `benchmark` runs; see `Runnable`."""
 
     first = 1
 
@@ -66,8 +66,8 @@ class BenchmarkModel(CompiledModel):
         if self.batch is None:
             raise UsageError(f"{model}: how many samples one run takes has to be said to benchmark: give --batch-size")
 
-    def measured(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
-        """Has so many rounds of pure inference run; see `CompiledModel.measured`."""
+    def run_pure(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
+        """Has so many rounds of pure inference run; see `CompiledModel.run_pure`."""
         text = self.tool.run([*self._common(), f"-round={rounds}"], folder, self.model)
         file = folder / RESULT / f"PureInfer_perf_of_{self.om.stem}_in_device_{self.tool.device.number}.txt"
         if "ave_throughputRate" not in text and file.is_file():

@@ -30,7 +30,7 @@ __all__ = ["CompiledModel"]
 
 
 class CompiledModel(ABC):
-    """What `Compiled` asks for, but for the two runs themselves.
+    """What `Runnable` asks for, but for the two runs themselves.
 
     Attributes:
         first: The number that the tool gives the first output.
@@ -95,9 +95,9 @@ class CompiledModel(ABC):
             self._made = None
 
     def measure(self, rounds: int) -> Performance:
-        """Has the tool run it on inputs of its own; see `Compiled.measure`."""
+        """Has the tool run it on inputs of its own; see `Runnable.measure`."""
         with tempfile.TemporaryDirectory(prefix="onnxfuse-run-") as name:
-            performance, report = self.measured(rounds, Path(name))
+            performance, report = self.run_pure(rounds, Path(name))
             if self.tool.device.output is not None:
                 if not report.is_file():
                     raise ToolError(f"{self.tool.name} ended on {self.model}, and wrote no summary that could be kept")
@@ -105,7 +105,7 @@ class CompiledModel(ABC):
         return performance
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
-        """Has the tool run it over a dataset; see `Compiled.infer`."""
+        """Has the tool run it over a dataset; see `Runnable.infer`."""
         samples = samples_of(dataset, self.graph, self.batch)
         for sample in samples:
             for file in sample.files:
@@ -126,7 +126,7 @@ class CompiledModel(ABC):
         return Inferred(place, found, self.first, performance, notes)
 
     @abstractmethod
-    def measured(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
+    def run_pure(self, rounds: int, folder: Path) -> tuple[Performance, Path]:
         """Runs the tool in an empty folder for pure inference; returns the figures, and the summary that it should have left.
 
         Raises:

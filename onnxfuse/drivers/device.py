@@ -1,4 +1,4 @@
-"""What Ascend's two benchmark tools have in common: a compiled model, a device, and a run that is not believed unseen."""
+"""What Ascend's two benchmark tools have in common: a device, and a run that is not believed unseen."""
 
 from __future__ import annotations
 

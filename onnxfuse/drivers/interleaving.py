@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Final
 
-from onnxfuse.drivers.backend import Compiled, Progress
+from onnxfuse.drivers.backend import Progress, Runnable
 from onnxfuse.drivers.performance import LEAST, Performance
 from onnxfuse.errors import ToolError, UsageError
 
@@ -58,12 +58,12 @@ class Measured:
     """A model, and what its turns gave.
 
     Attributes:
-        compiled: The model.
+        runnable: The model.
         performances: One for each turn.
         ratio: Its time by that of the first model; None of the first itself.
     """
 
-    compiled: Compiled
+    runnable: Runnable
     performances: tuple[Performance, ...]
     ratio: Ratio | None = None
 
@@ -99,9 +99,9 @@ class Measured:
         """Returns it for JSON."""
         card = self.performances[0].card
         return {
-            "model": str(self.compiled.model),
+            "model": str(self.runnable.model),
             "batch": self.batch,
-            "inputs": dict(self.compiled.inputs),
+            "inputs": dict(self.runnable.inputs),
             "sample_latency_ms": self.latency,
             "quartiles_ms": list(self.quartiles),
             "latencies_ms": list(self.latencies),
@@ -115,7 +115,7 @@ class Measured:
 
 
 def measure(
-    models: Sequence[Compiled],
+    models: Sequence[Runnable],
     *,
     rounds: int | None,
     turns: int,
@@ -197,7 +197,7 @@ def sample_ms(performance: Performance) -> float:
     return performance.sample_latency
 
 
-def _turn(model: Compiled, rounds: int, progress: Progress | None, done: int, total: int) -> Performance:
+def _turn(model: Runnable, rounds: int, progress: Progress | None, done: int, total: int) -> Performance:
     if progress is not None:
         progress(model.model.name, done, total)
     return model.measure(rounds)
@@ -209,4 +209,4 @@ def _batch_ms(performance: Performance) -> float:
 
 def _compared(other: Measured, first: Measured) -> Measured:
     pairs = zip(other.latencies, first.latencies, strict=True)
-    return Measured(other.compiled, other.performances, ratio_of([mine / its for mine, its in pairs]))
+    return Measured(other.runnable, other.performances, ratio_of([mine / its for mine, its in pairs]))

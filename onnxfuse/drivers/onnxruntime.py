@@ -110,7 +110,7 @@ class OnnxRuntime:
 
 
 class OnnxRuntimeModel:
-    """A model that is loaded; see `Compiled`."""
+    """A model that is loaded; see `Runnable`."""
 
     def __init__(self, backend: OnnxRuntime, model: Path, light: EvalModel, specs: Sequence[InputSpec]) -> None:
         self._backend = backend
@@ -120,8 +120,6 @@ class OnnxRuntimeModel:
         self.model = model
         self.batch = 1
         self.inputs: dict[str, str] = {}
-        self.binding = ""
-        self.version = ""
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +134,7 @@ class OnnxRuntimeModel:
     def start(self) -> None:
         """Loads the model, and feeds it what it runs on; raises as `Backend.compile`."""
         backend = self._backend
-        self.version = self._ask(
+        self._ask(
             "load",
             str(self.model.resolve()),
             backend.optimize,
@@ -150,7 +148,7 @@ class OnnxRuntimeModel:
         self.batch = max(1, shape[0]) if shape else 1
 
     def measure(self, rounds: int) -> Performance:
-        """Times so many runs; see `Compiled.measure`."""
+        """Times so many runs; see `Runnable.measure`."""
         times = [1000 * seconds for seconds in self._ask("time", rounds)]
         performance = Performance.of_rounds(times, self.batch)
         if self._backend.output is not None:
@@ -159,7 +157,7 @@ class OnnxRuntimeModel:
         return performance
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
-        """Runs it over a dataset; see `Compiled.infer`. The last batch is filled up with its last sample."""
+        """Runs it over a dataset; see `Runnable.infer`. The last batch is filled up with its last sample."""
         from onnxfuse.drivers.datasets import samples_of
 
         samples = samples_of(dataset, self._light, self.batch)
@@ -222,7 +220,6 @@ class OnnxRuntimeModel:
         sets = user_sets([self._backend.data], self._specs, self._backend.places(self._specs))
         feeds = dict(sets[0].make())
         self._ask("feed", feeds)
-        self.binding = f"the first input set of {self._backend.data}"
         return feeds
 
     def _drawn(self) -> dict[str, Any]:
@@ -247,7 +244,6 @@ class OnnxRuntimeModel:
                     if self._process.starts > 1 or type(error) is not EvaluationError:
                         raise self._failed(error) from error
                     continue
-                self.binding = str(binding)
                 return feeds
         sizes = ": give sizes with --dim, or inputs with --input-data" if symbols(self._specs) else ""
         raise ToolError(f"{self.model}: onnxruntime does not run it on drawn inputs: {reasons[0]}{sizes}")

@@ -195,13 +195,12 @@ class Performance:
     problems: tuple[str, ...] = ()
 
     @classmethod
-    def of_rounds(cls, times: Sequence[float], batch: int, *, card: Card = ONE_DEVICE) -> Performance:
+    def of_rounds(cls, times: Sequence[float], batch: int) -> Performance:
         """The record of runs that were timed here, in the terms of benchmark's pure inference.
 
         Args:
             times: ms of each run of one batch, one or more, above 0.
             batch: Samples that a run takes.
-            card: The devices on a card.
         """
         if not times or not all(LEAST <= time <= MOST for time in times) or not 1 <= batch <= MOST:
             raise UsageError("a record needs a batch of 1 or more, and 1 time or more, each above 0")
@@ -216,7 +215,6 @@ class Performance:
             batch=batch,
             batch_from="the caller",
             spread=spread,
-            card=card,
         )
 
     @property

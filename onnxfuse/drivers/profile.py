@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -149,7 +149,7 @@ def profile(
     )
 
 
-def _sum(ops: Any) -> float:
+def _sum(ops: Iterable[ProfiledOp]) -> float:
     return float(sum(one.op.time for one in ops))
 
 
