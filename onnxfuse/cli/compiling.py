@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.cli import options
 from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc_values import option_name
 from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,9 +193,9 @@ def _with_more(made: AtcOptions, words: Sequence[str]) -> AtcOptions:
     """
     more = AtcOptions.from_words(words)
     for head in (*(f"--{name}" for name in more.given()), *(group[0].partition("=")[0] for group in more.other)):
-        name = head.lstrip("-").replace("-", "_")
+        name = option_name(head)
         # Newer programs take an option by its first letters too, and aoe some by the first.
-        short = bool(name) and head.startswith("-") and name not in AtcOptions.table()
+        short = bool(name) and name not in AtcOptions.table()
         for said in (*OURS, *made.given()):
             if said == name or (short and said.startswith(name)):
                 what = head if said == name else f"{head} (which may be taken for --{said})"

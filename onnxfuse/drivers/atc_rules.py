@@ -19,6 +19,7 @@ from onnxfuse.drivers.atc_values import (
     PrecisionModeV2,
     Release,
     has_placeholder,
+    option_name,
     text_of,
 )
 from onnxfuse.drivers.command_line import SHELL_SYNTAX, Problem
@@ -82,8 +83,8 @@ def _words(options: AtcOptions) -> Iterator[Problem]:
     table = options.table()
     for group in options.other:
         head = group[0].partition("=")[0]
-        name = head.lstrip("-").replace("-", "_")
-        if not head.startswith("-") or not name:
+        name = option_name(head)
+        if not name:
             message = "a stray word, and atc takes options only: quote the value it belongs to, or leave it out"
             yield Problem(head or "''", SHELL_SYNTAX, None, message)
         elif name in ("h", "help"):

@@ -26,6 +26,7 @@ __all__ = [
     "Value",
     "has_placeholder",
     "option",
+    "option_name",
     "text_of",
     "typed",
 ]
@@ -226,6 +227,12 @@ def option(
     code = code or {Kind.SWITCH: "E10006", Kind.FLAG: "E10005"}.get(kind, "E10001")
     releases = frozenset(Release) if only is None else frozenset((only,))
     return field(default=None, metadata={"option": Option(kind, choices, texts, releases, code)})
+
+
+def option_name(word: str) -> str:
+    """Returns the name of the option that a word begins, as atc reads it: `out_nodes` for `--out-nodes=x`; empty for none."""
+    head = word.partition("=")[0]
+    return head.lstrip("-").replace("-", "_") if head.startswith("-") else ""
 
 
 def typed(of: Option, value: Value | None) -> Value | None:
