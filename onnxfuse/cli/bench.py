@@ -224,7 +224,7 @@ def _onnxruntime(arguments: argparse.Namespace) -> Backend:
 def _on_device(arguments: argparse.Namespace) -> Backend:
     from onnxfuse.drivers.ais_bench import COMMAND, AisBench
     from onnxfuse.drivers.benchmark import Benchmark
-    from onnxfuse.drivers.device import Device
+    from onnxfuse.drivers.device import Device, program_of
     from onnxfuse.drivers.performance import ONE_DEVICE, Card
 
     device = Device(
@@ -240,7 +240,7 @@ def _on_device(arguments: argparse.Namespace) -> Backend:
     tool: Path | None = arguments.tool
     if arguments.backend == "benchmark":
         return Benchmark(device=device, tool=tool)
-    return AisBench(device=device, command=COMMAND if tool is None else (str(tool), *COMMAND[1:]))
+    return AisBench(device=device, command=COMMAND if tool is None else (program_of(tool), *COMMAND[1:]))
 
 
 def _lines(measured: Sequence[Measured], backend: Backend) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.compiled_model import CompiledModel
-from onnxfuse.drivers.device import Device, Tool
+from onnxfuse.drivers.device import Device, Tool, program_of
 from onnxfuse.drivers.result_folder import RESULT
 from onnxfuse.errors import ToolError, UsageError
 
@@ -45,11 +45,7 @@ class Benchmark:
     @property
     def program(self) -> str:
         """The program, as it is started."""
-        if self.tool is None:
-            return f"benchmark.{platform.machine()}"
-        # It is started in other folders; a bare name that is no file here is looked for on the PATH.
-        named = len(self.tool.parts) > 1 or self.tool.is_file()
-        return str(self.tool.absolute()) if named else str(self.tool)
+        return f"benchmark.{platform.machine()}" if self.tool is None else program_of(self.tool)
 
     def compile(self, model: Path) -> BenchmarkModel:
         """Takes a compiled model; see `Backend.compile`."""

@@ -101,7 +101,7 @@ def check_outputs(
     count = len(outputs) if outputs is not None else max((len(found) for found in files.values()), default=0)
     for stem, found in files.items():
         if len(found) != count or not count:
-            raise ToolError(f"{tool} left {len(found)} of {count or 'the'} outputs of the sample {stem}")
+            raise ToolError(f"{tool} left {len(found) or 'none'} of {count or 'the'} outputs of the sample {stem}")
         for place, file in enumerate(found):
             size = file.stat().st_size
             wanted = outputs[place].sizes if outputs is not None else ()

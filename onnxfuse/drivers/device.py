@@ -13,7 +13,7 @@ from onnxfuse.drivers import _process
 from onnxfuse.drivers.performance import ONE_DEVICE, Card
 from onnxfuse.errors import ToolError, UsageError
 
-__all__ = ["Device", "Tool"]
+__all__ = ["Device", "Tool", "program_of"]
 
 ERROR: Final = re.compile(r"\[ERROR\]\s*(.*)$")
 TALK: Final = re.compile(r"\s*$|\s*-{4}|\s*\[(?:INFO|DEBUG)\]|\s*ave_throughputRate")
@@ -110,6 +110,11 @@ class Tool:
         if code or said:
             raise ToolError(f"{self.name} {_process.ending(code)} on {model}{_why(said, text)}")
         return text
+
+
+def program_of(path: Path) -> str:
+    """A program that was named, as it is started in another folder; a bare name that is no file here is one of the PATH."""
+    return str(path.absolute()) if len(path.parts) > 1 or path.is_file() else str(path)
 
 
 def _why(said: Sequence[str], text: str) -> str:

@@ -143,10 +143,9 @@ def measure(
     """
     if not models or turns < 1 or (rounds is not None and rounds < 1):
         raise UsageError("it takes one model or more, and one turn and round or more, to measure something")
-    # A tool that does not tell the time of a sample is found out here, and not when all turns are over.
-    warm = [_batch_ms(_turn(model, rounds or 1, progress, 0, turns)) for model in models]
+    warm = [_turn(model, rounds or 1, progress, 0, turns) for model in models]
     if rounds is None:
-        rounds = min(MOST_ROUNDS, max(1, math.ceil(TURN_MS / min(warm))))
+        rounds = min(MOST_ROUNDS, max(1, math.ceil(TURN_MS / min(map(_batch_ms, warm)))))
     found: list[list[Performance]] = [[] for _ in models]
     started, done = time.monotonic(), 0
     while True:
@@ -200,7 +199,12 @@ def sample_ms(performance: Performance) -> float:
 def _turn(model: Runnable, rounds: int, progress: Progress | None, done: int, total: int) -> Performance:
     if progress is not None:
         progress(model.model.name, done, total)
-    return model.measure(rounds)
+    performance = model.measure(rounds)
+    try:
+        sample_ms(performance)
+    except ToolError as error:
+        raise ToolError(f"{model.model}: {error}") from error
+    return performance
 
 
 def _batch_ms(performance: Performance) -> float:

@@ -179,6 +179,18 @@ def test_on_a_device_the_tool_is_started_in_turns(cli: Cli, tmp_path: Path, name
     assert "per card" in done.err.splitlines()[0]
 
 
+@pytest.mark.parametrize("name", ["benchmark", "ais_bench"])
+@pytest.mark.parametrize("tool", ["./tool", "tool", "tools/../tool"])
+def test_a_tool_is_found_from_the_folder_where_the_user_is(cli: Cli, tmp_path: Path, name: str, tool: str) -> None:
+    Path("tools").mkdir()
+    program = FAKES / "benchmark.x86_64" if name == "benchmark" else sys.executable
+    Path("tool").write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+    Path("tool").chmod(0o755)
+    words: list[str | Path] = ["--backend", name, "--set-env", Tools(tmp_path).set_env(), "--batch-size", "1"]
+    done = cli("bench", om(Path("m.om")), *words, "--turns", "1", "--tool", tool)
+    assert done.code == 0, done.err
+
+
 def test_on_a_device_onnx_files_are_compiled_first(cli: Cli, relu: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "opp").mkdir()
     script = Tools(tmp_path).set_env(ASCEND_OPP_PATH=str(tmp_path / "opp"), PATH=f"{FAKES}:{os.environ['PATH']}")
@@ -225,6 +237,7 @@ def test_the_batch_of_an_om(cli: Cli, tmp_path: Path) -> None:
     words[3] = tools.set_env(FAKE_STYLE="times")
     done = cli("bench", model, *words)
     assert (done.code, len(done.err.splitlines())) == (4, 1)
+    assert done.err.startswith("onnxfuse: error: m.om: ais_bench: a run takes 8.")
     assert done.err.endswith("so there are no figures of one: give --batch-size\n")
     done = cli("bench", model, *words, "--dataset", dataset, "--output", "out")
     assert done.code == 0, done.err
