@@ -355,11 +355,8 @@ def _raw(array: Any) -> bytes:
 
 
 def _write(file: Path, data: bytes) -> Path:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
     return file
 
 

@@ -41,24 +41,21 @@ def new_result(output: Path) -> Iterator[Path]:
     """A folder for a run, whose `result/` becomes that of `output` if the run succeeds; else nothing is left.
 
     Raises:
-        UsageError: `output` has a `result/` already, or cannot be written.
+        UsageError: `output` has a `result/` already, or cannot be written, by whoever writes to the folder.
     """
     check_new(output)
     # On the file system where it goes, so that nothing is copied: outputs of a dataset are large.
     try:
         folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=_there(output).absolute()))
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written: {error.strerror}") from error
-    try:
-        (folder / RESULT).mkdir()
-        yield folder
         try:
+            (folder / RESULT).mkdir()
+            yield folder
             output.mkdir(parents=True, exist_ok=True)
             (folder / RESULT).rename(output / RESULT)
-        except OSError as error:
-            raise UsageError(f"{output / RESULT}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"{output / RESULT}: cannot be written: {error.strerror}") from error
 
 
 def _there(output: Path) -> Path:

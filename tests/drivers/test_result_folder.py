@@ -100,6 +100,22 @@ def test_what_comes_in_the_meantime_stays(tools: Tools) -> None:
     assert everything(Path()) == {Path("out"): None, Path("out/result"): None, Path("out/result/theirs"): b"old"}
 
 
+@pytest.mark.parametrize("name", ["ais_bench", "onnxruntime"])
+def test_a_name_that_is_too_long_for_an_output(tools: Tools, name: str) -> None:
+    dataset, long = raw_dataset(Path("data"), 1), "s" * 251
+    Path("data/s0.bin").rename(f"data/{long}.bin")
+    dataset.write_text(f"0 {long}.bin 6 4\n")
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, 4, 6] x) => (float[N, 3, 4, 6] y) { y = Abs(x) }'
+    onnx.save(onnx.parser.parse_model(text), "m.onnx")
+    backend = OnnxRuntime() if name == "onnxruntime" else tools.backend(name)
+    with (
+        backend.compile(Path("m.onnx") if name == "onnxruntime" else om(Path("m.om"))) as model,
+        pytest.raises(UsageError, match="^out/result: cannot be written: File name too long$"),
+    ):
+        model.infer(dataset, Path("out"))
+    assert not Path("out").exists()
+
+
 def test_names_of_samples_may_be_those_that_ais_bench_gets(tools: Tools) -> None:
     raw_dataset(Path("data"), 2)
     for new, old in (("sample00000001", "s0"), ("sample00000000", "s1")):
