@@ -73,6 +73,10 @@ class BenchmarkModel(CompiledModel):
     def run_over(self, samples: Sequence[Sample], root: Path, folder: Path) -> Performance:
         """Runs it over samples; see `CompiledModel.run_over`."""
         first = samples[0]
+        for sample in samples:
+            if sample.size != first.size:
+                raise UsageError(f"{sample.files[0]}: has not the width and height of {first.files[0]} in the list; benchmark "
+                                 "takes one for all raw tensors")  # fmt: skip
         kind = "vision" if first.size is not None else "bert"  # pictures and what stands for them, or anything else
         (folder / LINK).symlink_to(root)
         lines = [_line(index, name, sample) for index, sample in enumerate(samples) for name in sample.files]

@@ -38,7 +38,8 @@ def samples_of(dataset: Path, graph: EvalModel | None, batch: int | None) -> lis
     """Reads a dataset, and checks its files against the model, where that and its batch are known.
 
     Raises:
-        UsageError: It is no list, does not fit the model, or two of its samples would have outputs of one name.
+        UsageError: It is no list, does not fit the model, its samples have different numbers of files, or two of them would
+            have outputs of one name.
     """
     from onnxfuse.verification.inputs import free_inputs
 
@@ -47,6 +48,9 @@ def samples_of(dataset: Path, graph: EvalModel | None, batch: int | None) -> lis
         info_files.check(dataset, free_inputs(graph.proto, roles=False), batch=batch)
     names: set[str] = set()
     for sample in samples:
+        if len(sample.files) != len(samples[0].files):
+            raise UsageError(f"{dataset}: {sample.stem} has {len(sample.files)} files, and {samples[0].stem} has "
+                             f"{len(samples[0].files)}: one for each input is expected")  # fmt: skip
         if sample.stem in names:
             raise UsageError(f"{dataset}: two samples are named {sample.stem}, and so would be their outputs")
         names.add(sample.stem)

@@ -156,6 +156,30 @@ def test_samples_of_one_name_start_nothing(tools: Tools, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
+def test_samples_of_different_numbers_of_files_start_nothing(tools: Tools, name: str) -> None:
+    dataset = raw_dataset(Path("data"), 2, inputs=2)
+    dataset.write_text("".join(dataset.read_text().splitlines(keepends=True)[:3]))
+    with (
+        tools.backend(name).compile(om(Path("m.om"), inputs=2)) as model,
+        pytest.raises(UsageError, match="s1 has 1 files, and s0 has 2: one for each input is expected"),
+    ):
+        model.infer(dataset, Path("out"))
+    assert tools.record == []
+
+
+@pytest.mark.parametrize("size", ["", " 4 6"])
+def test_benchmark_takes_one_width_and_height(tools: Tools, size: str) -> None:
+    dataset = raw_dataset(Path("data"), 2)
+    dataset.write_text(f"0 ./s0.bin 6 4\n1 ./s1.bin{size}\n")
+    with (
+        tools.backend("benchmark").compile(om(Path("m.om"))) as model,
+        pytest.raises(UsageError, match=r"s1\.bin: has not the width and height of \./s0\.bin in the list"),
+    ):
+        model.infer(dataset, Path("out"))
+    assert tools.record == []
+
+
+@pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize(
     ("manner", "message"),
     [
