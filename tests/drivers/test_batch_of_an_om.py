@@ -15,14 +15,6 @@ from tests.drivers.tools import Tools, om, raw_dataset
 TIMES = "[INFO] NPU_compute_time (ms): min = 1.0, max = 3.0, mean = 2.0, median = 2.0, percentile(99%) = 3.0\n"
 
 
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    (tmp_path / "work").mkdir(exist_ok=True)
-    (tmp_path / "tools").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return Tools(tmp_path / "tools")
-
-
 @pytest.mark.parametrize("style", ["early", "v0.0.2"])
 def test_ais_bench_reads_it_out_of_the_model_and_prints_it(tools: Tools, style: str) -> None:
     dataset = raw_dataset(Path("data"), 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,6 @@ from onnxfuse.errors import ToolError, UsageError
 from tests.drivers.tools import Tools, om, raw_dataset
 
 BOTH = ("benchmark", "ais_bench")
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    (tmp_path / "work").mkdir(exist_ok=True)
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    return Tools(tmp_path / "tools")
 
 
 def everything(folder: Path) -> dict[Path, bytes | None]:
