@@ -104,21 +104,26 @@ def measured_bytes(
     own = {init.name for init in model.graph.initializer}
     weights = {name: array for name, array in (weights or {}).items() if name in own}
     cargo = Cargo(model, weights, Options(expose=False))
-    size: int = shared_worker().ask(cargo, "measure", dict(feeds), timeout_s, timeout_s=timeout_s)
+    # It is this process's, which removes it also where the worker dies.
+    with tempfile.TemporaryDirectory(prefix="onnxfuse-") as folder:
+        size: int = shared_worker().ask(cargo, "measure", dict(feeds), folder, timeout_s, timeout_s=timeout_s)
     return size
 
 
 def measure(
-    model: onnx.ModelProto, feeds: Mapping[str, Any], weights: Mapping[str, np.ndarray], timeout_s: float | None
+    model: onnx.ModelProto,
+    feeds: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    folder: str,
+    timeout_s: float | None,
 ) -> int:
-    """Does in this process what `measured_bytes` has the worker do."""
-    with tempfile.TemporaryDirectory(prefix="onnxfuse-") as folder:
-        session = OrtSession(private_copy(model, weights, expose=False), weights, profile=str(Path(folder) / "profile"))
-        try:
-            session.run(feeds, [value.name for value in model.graph.output], timeout_s)
-        finally:
-            profile = session.session.end_profiling()
-        events = json.loads(Path(profile).read_text(encoding="utf-8"))
+    """Does in this process what `measured_bytes` has the worker do; onnxruntime writes a file to the folder."""
+    session = OrtSession(private_copy(model, weights, expose=False), weights, profile=str(Path(folder) / "profile"))
+    try:
+        session.run(feeds, [value.name for value in model.graph.output], timeout_s)
+    finally:
+        profile = session.session.end_profiling()
+    events = json.loads(Path(profile).read_text(encoding="utf-8"))
     nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
     total, end = 0, -1
     # Nodes of a body run within the time of the node that holds it; what they give does not outlive it.

@@ -93,9 +93,9 @@ class _Server:
             raise EvaluationMemoryError(f"the results take {size / 2**30:.2f} GiB, which memory does not hold twice")
         return results
 
-    def measure(self, loaded: _Loaded, feeds: Mapping[str, Any], timeout_s: float | None) -> int:
+    def measure(self, loaded: _Loaded, feeds: Mapping[str, Any], folder: str, timeout_s: float | None) -> int:
         """Sums the sizes of intermediates."""
-        return measure(loaded.model, feeds, loaded.weights, timeout_s)
+        return measure(loaded.model, feeds, loaded.weights, folder, timeout_s)
 
     def _trim(self) -> None:
         """Drops the models that were used longest ago, as far as they are too many or take too much."""

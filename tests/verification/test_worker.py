@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -173,12 +174,15 @@ def test_sequences_optionals_and_strings_come_through() -> None:
     assert u.tolist() == ["é"]
 
 
-def test_sizes_are_measured_in_the_worker(worker: Worker) -> None:
+def test_sizes_are_measured_in_the_worker(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     feeds = {"x": np.array([1, 0, 1], np.float32)}
     assert measured_bytes(parse("g (float[3] x) => (int64[1,M] y) { y = NonZero(x) }"), feeds) == 16
     with pytest.raises(EvaluationCrashError):
         measured_bytes(parse(DIV), LEAST)
     assert worker.starts == 1
+    assert not list(tmp_path.glob("onnxfuse-*"))
 
 
 # ---- which models run where
