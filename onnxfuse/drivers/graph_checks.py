@@ -7,39 +7,27 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from onnxfuse.drivers.atc_model import input_shapes
 from onnxfuse.drivers.atc_options import AtcOptions
 from onnxfuse.drivers.atc_shape_rules import PROFILES
 from onnxfuse.drivers.findings import Finding, Severity
+from onnxfuse.drivers.op_names import named
+from onnxfuse.drivers.operator_checks import check_operators
 from onnxfuse.drivers.renames import Outputs
 from onnxfuse.drivers.shape_grammar import ANY, GrammarError, InputShape, parse_input_shape, parse_out_nodes
 from onnxfuse.drivers.speed_checks import check_speed
 from onnxfuse.drivers.value_checks import check_values
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, open_model
+from onnxfuse.verification.tensors import graphs_of
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["check_graph"]
-
-# By the generation of CANN: the opsets that the converter takes, and those that its guides speak of.
-OPSETS: Final = {
-    5: ((8, 13), (11, 11)),
-    6: ((8, 15), (11, 13)),
-    7: ((8, 15), (11, 13)),
-    8: ((8, 18), (11, 15)),
-}
-NEWEST: Final = ((8, 18), (11, 18))
-
-# No converter was seen for these; other packages of operators may bring one.
-UNCONVERTED: Final = """
-    QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear Loop Scan RNN
-    Gelu GroupNormalization DFT StringNormalizer TfIdfVectorizer
-"""
 
 
 def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tuple[Finding, ...]:
@@ -61,8 +49,7 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
     opened = open_model(model)
     proto = opened.as_source().proto
     found = [
-        *_opsets(proto, generation, cann),
-        *_operators(proto),
+        *check_operators(proto, generation, cann),
         *_names(proto),
         *_shapes(proto, options, generation),
         *_out_nodes(proto, options),
@@ -87,76 +74,34 @@ def generation_of(cann: str) -> int | None:
     return int(first)
 
 
-# ---- operators
-
-
-def _opsets(proto: onnx.ModelProto, generation: int | None, cann: str) -> Iterator[Finding]:
-    versions = {entry.domain: entry.version for entry in proto.opset_import}
-    if len(versions) > 1 and any(not node.domain for node in proto.graph.node):
-        yield Finding(
-            Severity.ERROR,
-            "opset",
-            f"the model imports {len(versions)} domains, and the converter cannot tell which one nodes without a domain have",
-            "leave one opset_import, if no node needs the others, or write the domain ai.onnx at each node",
-            tuple(domain or "ai.onnx" for domain in versions),
-            "E16005",
-        )
-    version = versions.get("", versions.get("ai.onnx"))
-    if version is None:
-        return
-    (oldest, newest), (first, last) = NEWEST if generation is None else OPSETS.get(generation, NEWEST)
-    which = f"CANN {cann}" if cann else "today's CANN"
-    older = f"onnxfuse apply -p 'convert-opset{{to={first}}}'" if version >= 7 else f"export it with opset {first}"
-    newer = f"export it with opset {last}: convert-opset goes up only"
-    if not oldest <= version <= newest:
-        message = f"the model is at opset {version}, and {which} takes {oldest} to {newest}"
-        yield Finding(Severity.ERROR, "opset", message, newer if version > newest else older, code="E16002")
-    elif not first <= version <= last:
-        spoken = f"opset {first}" if first == last else f"opsets {first} to {last}"
-        message = f"the model is at opset {version}, and the guides of {which} speak of {spoken}"
-        cure = (newer if version > last else older) + ", if it is refused"
-        yield Finding(Severity.WARNING, "opset", message, cure, code="E16002")
-
-
-def _operators(proto: onnx.ModelProto) -> Iterator[Finding]:
-    unconverted = set(UNCONVERTED.split())
-    functions = {(function.domain, function.name) for function in proto.functions}
-    custom: dict[str, None] = {}
-    unknown: dict[str, None] = {}
-    for node in proto.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            if (node.domain, node.op_type) not in functions:
-                custom[f"{node.domain}::{node.op_type}"] = None
-        elif node.op_type in unconverted:
-            unknown[node.op_type] = None
-    if custom:
-        cure = "install their plugins where atc runs, or write them in ONNX's operators"
-        message = "operators of other domains are converted by plugins only"
-        yield Finding(Severity.WARNING, "operators", message, cure, tuple(custom), "E16002")
-    if unknown:
-        cure = "write them in other operators, or see whether your CANN has them"
-        message = "no converter is known for these operators"
-        yield Finding(Severity.WARNING, "operators", message, cure, tuple(unknown), "E16002")
-
-
 # ---- names
 
 
 def _names(proto: onnx.ModelProto) -> Iterator[Finding]:
-    counts = Counter(node.name for node in proto.graph.node)
-    unnamed = counts.pop("", 0)
-    twice = tuple(name for name, count in counts.items() if count > 1)
+    main, *bodies = graphs_of(proto)
+    constant = {tensor.name for tensor in main.initializer}
+    taken = [name for name, _ in named(main.node)]
+    taken += [value.name for value in main.input if value.name not in constant]
+    twice = _repeated(taken)
+    for body in bodies:  # whose names have to be unique in it only
+        twice += _repeated(node.name for node in body.node if node.name)
     if twice:
-        yield Finding(
-            Severity.ERROR, "names", "several nodes have one name", "give each node a name of its own", twice, "E13009"
-        )
-    odd = tuple(name for name in counts if any(sign in ":;" or sign.isspace() for sign in name))
+        message = "several nodes have one name, of which an input is one too"
+        cure = "give each node a name of its own"
+        yield Finding(Severity.ERROR, "names", message, cure, tuple(dict.fromkeys(twice)), "E13009")
+    nodes = [node for graph in (main, *bodies) for node in graph.node]
+    odd = dict.fromkeys(node.name for node in nodes if any(sign in ":;" or sign.isspace() for sign in node.name))
     if odd:
         message = "node names have `:`, `;` or blanks: no option of atc can speak of these nodes"
-        yield Finding(Severity.WARNING, "names", message, "rename them, if an option has to", odd, "E11018")
+        yield Finding(Severity.WARNING, "names", message, "rename them, if an option has to", tuple(odd), "E11018")
+    unnamed = sum(not node.name for node in nodes)
     if unnamed:
-        message = f"{unnamed} of {len(proto.graph.node)} nodes have no name: atc calls them <op_type>_<k>"
+        message = f"{unnamed} of {len(nodes)} nodes have no name: atc calls them <op_type>_<k>"
         yield Finding(Severity.NOTE, "names", message, "name those that an option speaks of")
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 # ---- inputs
@@ -254,7 +199,7 @@ def _out_nodes(proto: onnx.ModelProto, options: AtcOptions) -> Iterator[Finding]
                 message = f"{entry.name} is no output of the model"
                 yield Finding(Severity.ERROR, "out-nodes", message, cure, at, "E10016")
         elif entry.name not in outputs.values:
-            cure = _meant(entry.name, outputs)
+            cure = _meant(entry.name, outputs, proto)
             yield Finding(Severity.ERROR, "out-nodes", f"the model has no node {entry.name}", cure, at, "E11017")
         elif entry.index >= len(outputs.values[entry.name]):
             count = len(outputs.values[entry.name])
@@ -262,6 +207,9 @@ def _out_nodes(proto: onnx.ModelProto, options: AtcOptions) -> Iterator[Finding]
             yield Finding(Severity.ERROR, "out-nodes", message, "give another index", at, "E10003")
 
 
-def _meant(name: str, outputs: Outputs) -> str:
+def _meant(name: str, outputs: Outputs, proto: onnx.ModelProto) -> str:
+    _, *bodies = graphs_of(proto)
+    if any(node.name == name for body in bodies for node in body.node):
+        return "it is inside of an If or a loop: name that node"
     near = difflib.get_close_matches(name, outputs.values, n=1)
     return f"is {near[0]} meant?" if near else "where onnxfuse rewrote the model, --report says what became of it"

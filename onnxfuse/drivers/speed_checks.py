@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.model_io import ModelLike, open_model
+from onnxfuse.verification.tensors import graphs_of, nodes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -42,12 +43,23 @@ OTHER: Final = frozenset(("MatMul", "Gemm", "Shape", "Size"))
 def check_speed(model: ModelLike, proto: onnx.ModelProto) -> Iterator[Finding]:
     """Yields what is slow in a model, whose protobuf is given too."""
     yield from _pools(proto)
-    yield from _layouts(proto.graph)
+    yield from _layouts(proto)
     yield from _passes(model)
 
 
-def _layouts(graph: onnx.GraphProto) -> Iterator[Finding]:
-    """Finds what breaks the layout between convolutions."""
+def _layouts(proto: onnx.ModelProto) -> Iterator[Finding]:
+    at = tuple(name for graph in graphs_of(proto) for name in _breaks(graph))
+    if at:
+        message = "between convolutions, these make the compiler convert the layout before and behind them"
+        cure = (
+            "write the zeros of a Pad as pads of the Conv behind it, or of an AveragePool with count_include_pad=1 "
+            "(a MaxPool pads no zeros), and see whether others can be left out"
+        )
+        yield Finding(Severity.NOTE, "slow-operators", message, cure, at)
+
+
+def _breaks(graph: onnx.GraphProto) -> list[str]:
+    """Returns the nodes of a graph that break the layout between convolutions."""
     nodes = [node for node in graph.node if node.domain in ("", "ai.onnx") and node.op_type not in OTHER]
     behind: set[str] = set()  # values that come from a convolution
     for node in nodes:
@@ -57,15 +69,11 @@ def _layouts(graph: onnx.GraphProto) -> Iterator[Finding]:
     for node in reversed(nodes):
         if node.op_type in FIVE_DIMS or before.intersection(node.output):
             before.update(filter(None, _data(node)))
-    at = tuple(
+    return [
         node.name or node.output[0]
         for node in nodes
         if node.op_type in PLAIN and behind.intersection(_data(node)) and before.intersection(node.output)
-    )
-    if at:
-        message = "between convolutions, these make the compiler convert the layout before and behind them"
-        cure = "write the zeros of a Pad as pads of the Conv or pool behind it, and see whether others can be left out"
-        yield Finding(Severity.NOTE, "slow-operators", message, cure, at)
+    ]
 
 
 def _data(node: onnx.NodeProto) -> list[str]:
@@ -75,14 +83,14 @@ def _data(node: onnx.NodeProto) -> list[str]:
 
 def _pools(proto: onnx.ModelProto) -> Iterator[Finding]:
     slow = []
-    for node in proto.graph.node:
+    for node in nodes_of(proto):
         if node.op_type == "AveragePool" and node.domain in ("", "ai.onnx"):
             sizes = {attribute.name: attribute.ints for attribute in node.attribute}
             if math.prod(sizes.get("kernel_shape", ())) > POOL_AREA or max(sizes.get("strides", (1,))) > POOL_STRIDE:
                 slow.append(node.name or node.output[0])
     if slow:
         message = f"a window of more than {POOL_AREA} elements, or a stride over {POOL_STRIDE}, is pooled on the AI CPU"
-        cure = "make it a GlobalAveragePool where it covers the whole map, else several smaller pools"
+        cure = "make it a GlobalAveragePool where it covers the whole map, else a chain of smaller pools, if windows do not overlap"
         yield Finding(Severity.WARNING, "slow-operators", message, cure, tuple(slow), "W11001")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import onnx
 
-__all__ = ["lacks_data", "nodes_of", "tensors_of"]
+__all__ = ["graphs_of", "lacks_data", "nodes_of", "tensors_of"]
 
 DATA_FIELDS: Final = (
     *("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data"),
@@ -22,7 +22,7 @@ def lacks_data(tensor: onnx.TensorProto) -> bool:
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yields initializers and what attributes hold; of sparse tensors the values. Not what training brings."""
-    for graph in _graphs(model):
+    for graph in graphs_of(model):
         yield from graph.initializer
         yield from (sparse.values for sparse in graph.sparse_initializer)
     for node in nodes_of(model):
@@ -38,12 +38,13 @@ def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Yields the nodes of all functions, graphs and bodies."""
     for function in model.functions:
         yield from function.node
-    for graph in _graphs(model):
+    for graph in graphs_of(model):
         yield from graph.node
 
 
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    stack = [model.graph, *_bodies(node for function in model.functions for node in function.node)]
+def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """Yields the main graph, then the bodies in all graphs and functions."""
+    stack = [*_bodies(node for function in model.functions for node in function.node), model.graph]
     while stack:
         graph = stack.pop()
         yield graph

@@ -101,6 +101,103 @@ def test_operators() -> None:
     assert only(model, "operators").at == ("my.own::Thing",)
 
 
+@pytest.mark.parametrize(
+    ("operator", "opset", "others"),
+    [
+        ("ReduceL2", 18, "8 to 17"),
+        ("ReduceL2", 17, None),
+        ("GridSample", 12, "11, 16 to 18"),
+        ("GridSample", 16, None),
+        ("GreaterOrEqual", 11, "8, 12 to 18"),
+        ("GreaterOrEqual", 12, None),
+        ("Scatter", 13, "9 to 11"),
+        ("Mish", 17, "18"),
+        ("LayerNormalization", 17, None),
+        ("Relu", 9, None),
+    ],
+)
+@pytest.mark.parametrize("cann", ["", "5.1", "8.0"])
+def test_operators_at_some_opsets_only(operator: str, opset: int, others: str | None, cann: str) -> None:
+    model = parsed(f"[one] y = {operator}(x)", opset=opset)
+    items = [item for item in found(model, cann=cann) if item.check == "operators"]
+    assert [(item.severity, item.at, item.code) for item in items] == (
+        [] if others is None else [(Severity.WARNING, (f"{operator}: {others}",), "E16002")]
+    )
+
+
+def test_functions() -> None:
+    model = parsed("[one] a = my.Thing(x) [two] y = Relu(a)")
+    model.opset_import.append(helper.make_opsetid("my", 1))
+    body = onnx.parser.parse_function('<opset_import: ["": 11], domain: "my"> Thing (x) => (y) { y = RNN(x) }')
+    model.functions.append(body)
+    items = [item for item in found(model) if item.check == "operators"]
+    assert [(item.severity, item.at) for item in items] == [
+        (Severity.WARNING, ("my::Thing",)),
+        (Severity.WARNING, ("RNN",)),
+    ]
+    assert "onnx.inliner" in items[0].cure
+
+
+def test_constants_without_a_tensor() -> None:
+    """The converter's parser of a Constant looks for `value` alone."""
+    model = parsed(
+        "[k] k = Constant <value_float = 1.0> () [l] l = Constant <value = float {1}> () [one] y = Sum(x, k, l)"
+    )
+    finding = only(model, "operators")
+    assert (finding.severity, finding.at, finding.code) == (Severity.WARNING, ("k",), None)
+
+
+# ---- bodies
+
+
+def branched(then: str, *, main: str = "", opset: int = 11) -> onnx.ModelProto:
+    body = (
+        f"{main} [if] y = If(b) <then_branch = g () => (float[1, 4, H, W] t) {{ {then} }}, "
+        "else_branch = h () => (float[1, 4, H, W] e) { [else] e = Identity(x) }>"
+    )
+    inputs = "float[1, 4, 128, 128] x, bool b, float[4, 4, 1, 1] w, int64[8] p"
+    return parsed(body, inputs=inputs, outputs="float[1, 4, H, W] y", opset=opset)
+
+
+@pytest.mark.parametrize(
+    ("then", "check", "at"),
+    [
+        (
+            "[a] q = QuantizeLinear(x, w) [b] t = DequantizeLinear(q, w)",
+            "operators",
+            ("QuantizeLinear", "DequantizeLinear"),
+        ),
+        ("[a] q = my.Thing(x) [b] t = Relu(q)", "operators", ("my::Thing",)),
+        ("[a] q = Upsample(x) [b] t = GridSample(q, w)", "operators", ("GridSample: 11, 16 to 18",)),
+        ("[a] t = AveragePool <kernel_shape = [16, 16]> (x)", "slow-operators", ("a",)),
+        ("[a] a = Conv(x, w) [c] c = Pad(a, p) [d] t = Conv(c, w)", "slow-operators", ("c",)),
+        ("[a] a = Relu(x) [a] t = Relu(a)", "names", ("a",)),
+        ("[a] a = Cast <to = 11> (x) [c] t = Cast <to = 1> (a)", "float64", ("a",)),
+    ],
+)
+def test_what_stands_in_a_body(then: str, check: str, at: tuple[str, ...]) -> None:
+    (finding,) = found(branched(then, opset=12))
+    assert (finding.check, finding.at) == (check, at)
+
+
+def test_a_loop_in_a_branch() -> None:
+    loop = (
+        "[loop] t = Loop(, b, x) <body = l (int64 i, bool c, float[1, 4, 128, 128] v) => (bool o, float[1, 4, 128, 128] r) "
+        "{ [o] o = Identity(c) [r] r = AveragePool <kernel_shape = [16, 16]> (v) }>"
+    )
+    assert [(item.check, item.at) for item in found(branched(loop))] == [
+        ("operators", ("Loop",)),
+        ("slow-operators", ("r",)),
+    ]
+
+
+def test_outputs_are_of_the_main_graph() -> None:
+    finding = only(branched("[a] t = Relu(x)"), "out-nodes", out_nodes="a:0")
+    assert (finding.severity, finding.code) == (Severity.ERROR, "E11017")
+    assert "name that node" in finding.cure
+    assert not found(branched("[a] t = Relu(x)"), out_nodes="if:0")
+
+
 # ---- names
 
 
@@ -113,6 +210,19 @@ def test_names() -> None:
     assert [(item.at, item.code) for item in errors] == [(("one",), "E13009")]
     assert [item.at for item in warnings] == [("odd: name",)]
     assert notes[0].message.startswith("1 of 4 nodes have no name")
+
+
+def test_names_that_are_taken() -> None:
+    """Inputs are nodes to the converter, and a node without a name gets one before they are compared."""
+    assert only(parsed("[x] y = Relu(x)"), "names").at == ("x",)
+    model = parsed("[Relu_0] a = Abs(x) y = Relu(a)")
+    error, note = (item for item in found(model) if item.check == "names")
+    assert (error.at, error.code, note.severity) == (("Relu_0",), "E13009", Severity.NOTE)
+    assert not found(with_constant(np.ones(4, np.float32), "[c] y = Add(x, c)"))
+
+
+def test_bodies_may_have_the_same_names() -> None:
+    assert not found(branched("[else] a = Relu(x) [main] t = Relu(a)", main="[main] m = Relu(x)"))
 
 
 # ---- inputs
