@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from onnxfuse.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from onnxfuse.drivers.device_outputs import OutputsVerdict
+    from onnxfuse.drivers.outputs_verdict import OutputsVerdict
     from onnxfuse.verification.judgement import Tolerance
 
 __all__ = ["add_parser"]
@@ -40,9 +41,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--dtype",
-        metavar="TYPE[,TYPE]",
-        help="with --outputs: the type of raw files, of A and of B where they differ (default: float32; against a model, what "
-        "it declares and the size of a file say)",
+        metavar="[OUTPUT=]TYPE[,TYPE]",
+        action="append",
+        default=[],
+        help="with --outputs: the type of raw files, of A and of B where they differ, for one output (by its number from 0, or "
+        "by its name in the model) or for all (default: float32; against a model, what it declares and the size of a file "
+        "say; repeats)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
     options.add_families(parser)
@@ -60,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--seed is a whole number from 0 on, not {arguments.seed}")
     if arguments.outputs:
         return _run_outputs(arguments)
-    if arguments.dtype is not None:
+    if arguments.dtype:
         raise UsageError("--dtype is for --outputs: models declare their types")
     budget, dims, data = options.budget_of(arguments), options.dims_of(arguments), options.input_data_of(arguments)
     if data is not None and arguments.families is not None:
@@ -122,6 +126,8 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
             if data:
                 raise UsageError("--input-data is for a model as B: two folders of outputs need none")
             return compare(arguments.a, arguments.b, dtypes=dtypes, tolerances=tolerances, progress=progress)
+        if any(mine != theirs for mine, theirs in dtypes.values()):
+            raise UsageError("--dtype takes one type where B is a model: that of the files in A")
         if len(data) != 1 or data[0].suffix != ".info":
             raise UsageError("outputs are compared with a model on one .info list: give it as --input-data")
         from onnxfuse.drivers.device_reference import compare_with_model
@@ -132,7 +138,7 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
             arguments.a,
             evaluable_before(open_model(arguments.b)),
             data[0],
-            dtype=dtypes[0],
+            dtypes={output: mine for output, (mine, _) in dtypes.items()},
             tolerances=tolerances,
             dims=options.dims_of(arguments),
             custom_op_library=options.custom_op_library_of(arguments),
@@ -141,12 +147,14 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
         )
 
 
-def _dtypes(given: str | None) -> tuple[np.dtype[Any] | None, np.dtype[Any] | None]:
-    from onnxfuse.drivers.device_outputs import dtype_named
+def _dtypes(given: Sequence[str]) -> dict[str | None, tuple[np.dtype[Any], np.dtype[Any]]]:
+    from onnxfuse.drivers.output_files import dtype_named
 
-    if given is None:
-        return None, None
-    names = [name.strip() for name in given.split(",")]
-    if len(names) > 2:
-        raise UsageError(f"--dtype {given}: TYPE or TYPE,TYPE is expected")
-    return dtype_named(names[0]), dtype_named(names[-1])
+    found = {}
+    for text in given:
+        output, _, types = text.rpartition("=")
+        names = [name.strip() for name in types.split(",")]
+        if len(names) > 2:
+            raise UsageError(f"--dtype {text}: TYPE or TYPE,TYPE is expected, with OUTPUT= before it for one output")
+        found[output or None] = dtype_named(names[0]), dtype_named(names[-1])
+    return found

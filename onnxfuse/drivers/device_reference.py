@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from onnxfuse.drivers.device_outputs import SLACK, Comparison, OutputsVerdict, Progress, Tally, U
+from onnxfuse.drivers.device_outputs import Comparison, Progress, Tally, of_output
 from onnxfuse.drivers.info_files import of_one
 from onnxfuse.drivers.output_files import find
+from onnxfuse.drivers.outputs_rule import TIMES, Judged, Noise, U, judge
+from onnxfuse.drivers.outputs_verdict import OutputsVerdict
 from onnxfuse.errors import ModelError, UsageError
-from onnxfuse.verification.element_types import is_float, numpy_dtype
+from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.eval_model import EvalModel, without_data
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
 from onnxfuse.verification.info_list import InfoLine, grouped, read_list, read_raw, shape_of
@@ -25,8 +28,11 @@ __all__ = ["compare_with_model"]
 
 SAMPLES: Final = 2
 RUNS: Final = 4
-TIMES: Final = 8
-"""Noise is measured on so many samples, so often, and so much of it is allowed."""
+"""Noise is measured on so many samples, so often."""
+BEYOND: Final = 3
+"""It is measured anew where a sample is beyond what it was before, until so many were beyond their own."""
+
+Batch = Sequence[list[InfoLine]]
 
 
 def compare_with_model(
@@ -34,7 +40,7 @@ def compare_with_model(
     model: EvalModel,
     dataset: Path,
     *,
-    dtype: np.dtype[Any] | None = None,
+    dtypes: Mapping[str | None, np.dtype[Any]] | None = None,
     tolerances: Mapping[str | None, Tolerance] | None = None,
     dims: Mapping[str, int] | None = None,
     custom_op_library: str | None = None,
@@ -47,8 +53,9 @@ def compare_with_model(
         folder: The device's results.
         model: The model that was compiled for it.
         dataset: The `.info` list that the device was given.
-        dtype: The type of the raw files; None for what their size says: an output in float32 may come in float16.
-        tolerances: The user's own, by the name of an output; None for all others.
+        dtypes: The types of raw files, by the name of the output; without one what their size says: an output in float32
+            may come in float16.
+        tolerances: The user's own, by the name of an output; under None for all others.
         dims: Sizes of symbolic dims, by name or as `INPUT.AXIS`.
         custom_op_library: A shared library with operators of the model's own.
         seed: Of the noise.
@@ -56,20 +63,18 @@ def compare_with_model(
 
     Raises:
         ModelError: The model cannot be run.
-        UsageError: The folder has no results, the dataset does not fit the model, or a tolerance is for no output.
+        UsageError: The folder has no results, the dataset does not fit the model, or a type or a tolerance is for no output.
     """
     outputs = find(folder)
     names = [value.name for value in model.proto.graph.output]
-    unknown = [name for name in tolerances or {} if name is not None and name not in names]
-    if unknown:
-        raise UsageError(f"a tolerance is given for {unknown[0]!r}, which is no output; there are {', '.join(names)}")
+    dtypes, tolerances = dtypes or {}, tolerances or {}
+    for what, given in (("type", dtypes), ("tolerance", tolerances)):
+        unknown = [name for name in given if name is not None and name not in names]
+        if unknown:
+            raise UsageError(f"a {what} is given for {unknown[0]!r}, which is no output; there are {', '.join(names)}")
     reference = _Reference(model, dataset, dims, custom_op_library, seed)
-    found = Comparison((None, dtype))
-    for place, name in enumerate(names):
-        found.tallies[place] = Tally(name, (tolerances or {}).get(name, (tolerances or {}).get(None)))
-    slacks = {} if None in (tolerances or {}) else reference.slacks(found.notes)
-    for place, slack in slacks.items():
-        found.tallies[place].slack = slack
+    found = Comparison({place: Tally(name, of_output(tolerances, name)) for place, name in enumerate(names)})
+    judges = _Judges(reference, found, measured=any(tally.own is None for tally in found.tallies.values()))
     left = dict(outputs.files)
     done = 0
     for batch in reference.batches:
@@ -79,32 +84,119 @@ def compare_with_model(
         # ais_bench cuts the name at its first point.
         stems = [group[0].file.stem for group in batch]
         files = [left.pop(stem, None) or left.pop(stem.partition(".")[0], None) for stem in stems]
+        for group, stem, each in zip(batch, stems, files, strict=True):
+            if each is None:
+                found.not_run.append(f"sample {stem} ({group[0].name}) has no outputs in {folder}")
+        if not any(files):
+            continue
         try:
-            results = reference.run(batch) if any(files) else [[]] * len(batch)
+            results = reference.run(batch)
         except EvaluationError as error:
             found.not_run += [f"sample {stem}: the model fails on it: {error}" for stem in stems]
             continue
-        for group, stem, given, wanted in zip(batch, stems, files, results, strict=True):
-            if given is None:
-                found.not_run.append(f"sample {stem} ({group[0].name}) has no outputs in {folder}")
-            else:
-                _compare_sample(found, stem, wanted, given, folder)
+        pairs = [
+            pair
+            for stem, each, wanted in zip(stems, files, results, strict=True)
+            if each is not None
+            for pair in _pairs(found, stem, wanted, each, folder, dtypes)
+        ]
+        judges.take(batch, pairs)
+    judges.tell()
     found.not_run += [f"sample {sample} is in {folder}, and not in {dataset}" for sample in left]
     return found.verdict()
 
 
-def _compare_sample(
-    found: Comparison, sample: str, wanted: Sequence[np.ndarray], files: Mapping[int, Path], folder: Path
-) -> None:
+@dataclass(frozen=True)
+class _Pair:
+    """Two results: of the model, and of the device."""
+
+    sample: str
+    place: int
+    wanted: np.ndarray
+    given: np.ndarray
+
+
+def _pairs(
+    found: Comparison,
+    sample: str,
+    wanted: Sequence[np.ndarray],
+    files: Mapping[int, Path],
+    folder: Path,
+    dtypes: Mapping[str | None, np.dtype[Any]],
+) -> Iterator[_Pair]:
+    """Yields what of a sample can be compared."""
     extra = sorted(files.keys() - set(range(len(wanted))))
     found.not_run += [f"output {place} of sample {sample} is none of the model's" for place in extra]
     for place, result in enumerate(wanted):
+        tally = found.tallies[place]
         if place not in files:
-            found.not_run.append(f"output {found.tallies[place].name} of sample {sample} is not in {folder}")
+            found.not_run.append(f"output {tally.name} of sample {sample} is not in {folder}")
             continue
-        given = found.read(1, files[place], result)
-        if given is not None:
-            found.tallies[place].take(sample, result, given)
+        given = found.read(files[place], result, of_output(dtypes, tally.name))
+        if given is None or found.is_empty(place, sample, result, given):
+            continue
+        if given.size == result.size:
+            yield _Pair(sample, place, result, given.reshape(result.shape))
+        else:
+            tally.take(sample, Judged(why=f"{result.size} elements and {given.size}"))
+
+
+class _Judges:
+    """Compares results by what noise of float16 does to this model.
+
+    It is measured on the first samples, and on another where that does not explain its results: the first frames of a
+    film are black, say.
+    """
+
+    def __init__(self, reference: _Reference, found: Comparison, *, measured: bool) -> None:
+        self._reference = reference
+        self._found = found
+        self._noise: dict[int, Noise] = {}
+        self._beyond = self._draws = 0
+        self._measures = measured
+        self._vacuous: dict[int, list[str]] = {}
+        if measured:
+            self._measure(reference.batches[: max(1, SAMPLES // reference.batch)])
+
+    def take(self, batch: Batch, pairs: Sequence[_Pair]) -> None:
+        """Compares the results of a batch."""
+        judged = [self._judge(pair) for pair in pairs]
+        if any(each.why for each in judged) and self._measures and self._beyond < BEYOND:
+            self._measure([batch])
+            judged = [self._judge(pair) for pair in pairs]
+            self._beyond += any(each.why for each in judged)
+        for pair, each in zip(pairs, judged, strict=True):
+            self._found.tallies[pair.place].take(pair.sample, each)
+            if each.vacuous:
+                self._vacuous.setdefault(pair.place, []).append(pair.sample)
+
+    def tell(self) -> None:
+        """Notes which tolerance was used, and what it cannot have told."""
+        if self._noise:
+            shares = ", ".join(f"{TIMES * self._noise[place].whole:.2g}" for place in sorted(self._noise))
+            self._found.notes.append(
+                f"tolerance of float16 on a device: 2^-7 |x|, and of the largest |x|, as measured, at most: {shares}"
+            )
+        for place, samples in sorted(self._vacuous.items()):
+            self._found.not_run.append(
+                f"output {self._found.tallies[place].name} of {len(samples)} samples ({samples[0]}, for one): rounding to "
+                "float16 moves the model's own result by as much as it is large, so this tells nothing"
+            )
+
+    def _judge(self, pair: _Pair) -> Judged:
+        own = self._found.tallies[pair.place].own
+        return judge(pair.wanted, pair.given, own=own, noise=self._noise.get(pair.place))
+
+    def _measure(self, batches: Sequence[Batch]) -> None:
+        try:
+            self._draws += 1
+            for place, noise in self._reference.noise(batches, self._draws):
+                self._noise[place] = self._noise[place] | noise if place in self._noise else noise
+        except EvaluationError as error:
+            self._measures = False
+            self._found.notes.append(
+                f"what float16 may change was not measured ({error}): 2^-7 (|x| + max |x|) is allowed"
+            )
 
 
 class _Reference:
@@ -142,9 +234,7 @@ class _Reference:
             id(group): [shape_of(spec, line, self._binding) for spec, line in zip(one, group, strict=True)]
             for group in groups
         }
-        self.batches: list[list[list[InfoLine]]] = [
-            groups[start : start + self.batch] for start in range(0, len(groups), self.batch)
-        ]
+        self.batches: list[Batch] = [groups[start : start + self.batch] for start in range(0, len(groups), self.batch)]
         try:
             self._evaluator = self._load(model)
         except EvaluationError as error:
@@ -153,7 +243,7 @@ class _Reference:
     def _load(self, model: EvalModel) -> Evaluator:
         return Evaluator(model.proto, weights=model.weights, expose=False, custom_op_library=self._library)
 
-    def _feeds(self, batch: Sequence[list[InfoLine]]) -> dict[str, np.ndarray]:
+    def _feeds(self, batch: Batch) -> dict[str, np.ndarray]:
         """The inputs of a batch; one that is not full is filled up with its last sample."""
         read = [
             [read_raw(*part) for part in zip(self._specs, group, self._shapes[id(group)], strict=True)]
@@ -166,48 +256,44 @@ class _Reference:
             spec.name: np.concatenate(parts) for spec, parts in zip(self._specs, zip(*read, strict=True), strict=True)
         }
 
-    def run(self, batch: Sequence[list[InfoLine]]) -> list[list[np.ndarray]]:
-        """The model's results, flat, for each sample of a batch.
+    def run(self, batch: Batch) -> list[list[np.ndarray]]:
+        """The model's results for each sample of a batch.
 
         Raises:
             EvaluationError: It fails, or gives what is not one result for each sample.
         """
-        results = _arrays(self._evaluator.run(self._feeds(batch)))
+        return self._split(batch, self._evaluator.run(self._feeds(batch)))
+
+    def _split(self, batch: Batch, values: Sequence[Any]) -> list[list[np.ndarray]]:
+        results = _arrays(values)
         if self.batch == 1:
-            return [[result.reshape(-1) for result in results]]
+            return [results]
         if any(result.ndim == 0 or result.shape[0] != self.batch for result in results):
             raise EvaluationError(f"an output has no axis of {self.batch} samples")
-        return [[result[place].reshape(-1) for result in results] for place in range(len(batch))]
+        return [[result[place] for result in results] for place in range(len(batch))]
 
-    def slacks(self, notes: list[str]) -> dict[int, float]:
-        """How much of its largest value each output may be off, by the noise of float16 on inputs and weights."""
-        moved: dict[int, float] = {}
-        try:
-            fed = [self._feeds(batch) for batch in self.batches[: max(1, SAMPLES // self.batch)]]
-            still = [_arrays(self._evaluator.run(feeds)) for feeds in fed]
-            for number in range(RUNS):
-                rng = np.random.default_rng([self._seed, 7, number])
-                noisy = self._load(jittered_model(self._model, rng, least=U))
-                for feeds, results in zip(fed, still, strict=True):
-                    pairs = zip(results, _arrays(noisy.run(jittered(feeds, rng, least=U))), strict=True)
-                    for place, (x, y) in enumerate(pairs):
-                        moved[place] = max(moved.get(place, 0.0), _moved_by(x, y))
-        except EvaluationError as error:
-            notes.append(f"what float16 may change was not measured ({error}): 2^-7 (|x| + max |x|) is allowed")
-            return {}
-        shown = ", ".join(f"{TIMES * share:.2g}" for share in moved.values())
-        notes.append(f"tolerance of float16 on a device: 2^-7 |x|, and of the largest |x|, as measured: {shown}")
-        return {place: max(TIMES * share, U) for place, share in moved.items()}
+    def noise(self, batches: Sequence[Batch], draw: int) -> Iterator[tuple[int, Noise]]:
+        """Yields what noise of 2 u on inputs and weights does to an output, by its place; several times each.
 
+        Args:
+            batches: What the model runs on.
+            draw: Another number is other noise.
 
-def _moved_by(x: np.ndarray, y: np.ndarray) -> float:
-    """How far a result moved, relative to its largest value."""
-    if x.shape != y.shape or not is_float(x.dtype):
-        return SLACK / TIMES
-    a, b = x.astype(np.float64), y.astype(np.float64)
-    finite = np.isfinite(a) & np.isfinite(b)
-    largest = float(np.abs(a[finite]).max(initial=0.0))
-    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / largest if largest else 0.0
+        Raises:
+            EvaluationError: The model fails on it.
+        """
+        fed = [self._feeds(batch) for batch in batches]
+        still = [self._split(batch, self._evaluator.run(feeds)) for batch, feeds in zip(batches, fed, strict=True)]
+        for number in range(RUNS):
+            rng = np.random.default_rng([self._seed, 7, draw, number])
+            noisy = self._load(jittered_model(self._model, rng, least=U))
+            for batch, feeds, results in zip(batches, fed, still, strict=True):
+                moved = self._split(batch, noisy.run(jittered(feeds, rng, least=U)))
+                for ours, theirs in zip(results, moved, strict=True):
+                    for place, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+                        noise = Noise.of(x, y)
+                        if noise is not None:
+                            yield place, noise
 
 
 def _arrays(results: Sequence[Any]) -> list[np.ndarray]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.element_types import is_bool, is_float, is_integer
 
-__all__ = ["OutputFolder", "UnreadableError", "elements", "find", "is_exact"]
+__all__ = ["OutputFolder", "RawFloats", "UnreadableError", "dtype_named", "elements", "find", "is_exact"]
 
 # benchmark: <sample>_1.bin; ais_bench: <sample>_0.bin; msame: <sample>_output_0.bin.
 NAME: Final = re.compile(r"^(?P<sample>.+?)(?:_output)?_(?P<number>\d{1,4})\.(?P<kind>bin|txt|npy)$")
 LARGEST: Final = 2 << 30
+PATTERNS: Final = 256
+"""So many different halves without an infinity or a NaN among them are not the ends of float32: 0.97^256 is 0.0003."""
 SHOWN: Final = 40
 
 
@@ -120,7 +123,10 @@ def _load(file: Path, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
-    """The type of a raw file: of the kind of what it should be like, and as wide as its size says."""
+    """The type of a raw file: of the kind of what it should be like, and as wide as its size says.
+
+    A device narrows float64 and int64, and may be told to write float16 as float32; no other becomes wider.
+    """
     if like is None:
         return np.dtype(np.float32)
     if not like.size:
@@ -128,9 +134,9 @@ def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
     width, rest = divmod(size, like.size)
     if not rest and width == like.dtype.itemsize:
         return like.dtype
-    if not rest and is_float(like.dtype) and width in (2, 4, 8):
+    if not rest and is_float(like.dtype) and width in (2, 4):
         return np.dtype(f"f{width}")
-    if not rest and is_integer(like.dtype) and width in (1, 2, 4, 8):
+    if not rest and is_integer(like.dtype) and width in (1, 2, 4) and width < like.dtype.itemsize:
         return np.dtype(f"{like.dtype.kind if like.dtype.kind in 'iu' else 'i'}{width}")
     also = ", or half of it in float16" if is_float(like.dtype) and like.dtype.itemsize == 4 else ""
     raise UnreadableError(f"has {size} bytes, and {like.size} elements of {like.dtype} take {like.nbytes}{also}")
@@ -162,3 +168,56 @@ def _is_number(word: str) -> bool:
 def is_exact(dtype: np.dtype[Any]) -> bool:
     """Whether elements of a type are compared exactly: rounding does not change them."""
     return is_integer(dtype) or is_bool(dtype)
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The type of a name, as `--dtype` takes it.
+
+    Raises:
+        UsageError: It is none that a raw file holds.
+    """
+    known = ("float16", "float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)), "bool")
+    if name not in (*known, "bfloat16"):
+        raise UsageError(f"there is no type {name}; there are {', '.join(known)} and bfloat16")
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    return found
+
+
+@dataclass
+class RawFloats:
+    """Raw values that nobody said the type of, read as float32: are they that?
+
+    Small integers are denormal numbers then, or NaNs of a kind that no device makes. Of two numbers in float16 the second is
+    the half of a float32 that decides; the first is a number of float16 too, while the last 16 bits of a float32 are
+    any: one in 32 of them would be an infinity or a NaN.
+    """
+
+    nonzero: int = 0
+    odd: int = 0
+    halves: int = 0
+    endless: int = 0
+    round: int = 0
+    patterns: set[int] = field(default_factory=set)
+
+    def take(self, values: np.ndarray) -> None:
+        """Looks at more of them."""
+        bits = values.astype("<f4").view("<u4")
+        size = bits & 0x7FFFFFFF
+        self.nonzero += int(np.count_nonzero(size))
+        self.odd += int(np.count_nonzero((size > 0) & (size < 0x00800000)))
+        self.odd += int(np.count_nonzero((size > 0x7F800000) & (size != 0x7FC00000)))
+        low = bits & 0xFFFF
+        self.halves += low.size
+        self.endless += int(np.count_nonzero((low & 0x7C00) == 0x7C00))
+        self.round += int(np.count_nonzero((low & 0x1FFF) == 0))
+        if len(self.patterns) < PATTERNS:
+            self.patterns.update(np.unique(low)[:PATTERNS].tolist())
+
+    def other_type(self) -> str:
+        """What they seem to be instead; empty where they seem to be float32."""
+        if self.odd > self.nonzero / 2:
+            return "int32 or int64"
+        # What was made from float16 or from integers has few bits.
+        if len(self.patterns) >= PATTERNS and not self.endless and self.round < self.halves / 2:
+            return "float16"
+        return ""

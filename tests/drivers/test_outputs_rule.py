@@ -1,0 +1,255 @@
+"""What of a device's results float16 explains, and what nobody can tell from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from onnxfuse.cli.main import main
+from onnxfuse.drivers.device_outputs import compare
+from onnxfuse.drivers.output_files import RawFloats, dtype_named
+from onnxfuse.drivers.outputs_rule import Noise, U, judge
+from tests.drivers.rounding import in_float16
+from tests.drivers.test_device_outputs import folders, put, status
+from tests.profile import EXAMPLES
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+FLOATS: Final = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=1, max_dims=3, max_side=12), elements=st.floats(-1e3, 1e3, width=32)
+)
+
+
+def weights(model: onnx.ModelProto, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    rng = np.random.default_rng(1)
+    for name, shape in shapes.items():
+        array = (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+def detector() -> onnx.ModelProto:
+    """Boxes up to 640 beside scores up to 1, in one output."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 3, 10, 10] x) => (float[1, 85, 10, 10] y) <float[1, 85, 1, 1] size> {
+      c = Conv(x, w)
+      s = Sigmoid(c)
+      y = Mul(s, size)
+    }""")
+    size = np.ones((1, 85, 1, 1), np.float32)
+    size[:, :4] = 640
+    model.graph.initializer.append(onnx.numpy_helper.from_array(size, "size"))
+    return weights(model, w=(85, 3, 1, 1))
+
+
+def segmenter() -> onnx.ModelProto:
+    """Classes as floats, which noise moves in steps."""
+    return weights(
+        onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 3, 32, 32] x) => (float[1, 1, 32, 32] y) {
+      c = Conv<pads = [1, 1, 1, 1]>(x, w)
+      i = ArgMax<axis = 1>(c)
+      y = Cast<to = 1>(i)
+    }"""),
+        w=(21, 3, 3, 3),
+    )
+
+
+def chain() -> onnx.ModelProto:
+    """Eight layers without a bias: of zeros they make zeros."""
+    layers = "\n".join(f"m{k} = MatMul(r{k}, w{k})\nr{k + 1} = Relu(m{k})" for k in range(7))
+    return weights(
+        onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 128] x) => (float[1, 128] y) {{
+      r0 = Identity(x)
+      {layers}
+      y = MatMul(r7, w7)
+    }}"""),
+        **{f"w{k}": (128, 128) for k in range(8)},
+    )
+
+
+def ran(folder: Path, model: onnx.ModelProto, change: Change = np.asarray, *, blank: int = 0) -> tuple[str, ...]:
+    """Has a device in float16 run a model over four samples; returns the words of the command that judges it."""
+    onnx.save(model, folder / "m.onnx")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        in_float16(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    rng = np.random.default_rng(2)
+    for k in range(4):
+        x = rng.standard_normal(shape).astype(np.float32) * (k >= blank)
+        put(folder / "data", f"s{k}.bin", x)
+        put(folder / "out", f"s{k}_1.bin", change(session.run(None, {"x": x})[0]).astype(np.float32))
+    (folder / "list.info").write_text("".join(f"{k} data/s{k}.bin\n" for k in range(4)))
+    return (str(folder / "out"), str(folder / "m.onnx"), "--input-data", str(folder / "list.info"))
+
+
+def run(*words: str) -> int:
+    return main(["verify", "--outputs", *words])
+
+
+def without_scores(y: np.ndarray) -> np.ndarray:
+    found = y.copy()
+    found[:, 4:] = 0
+    return found
+
+
+def shuffled_scores(y: np.ndarray) -> np.ndarray:
+    found = y.copy()
+    found[:, 4:] = np.random.default_rng(0).permutation(y[:, 4:].reshape(-1)).reshape(y[:, 4:].shape)
+    return found
+
+
+@pytest.mark.parametrize("make", [detector, segmenter, chain])
+def test_rounding_after_every_operator_is_within(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make: Callable[[], onnx.ModelProto]
+) -> None:
+    assert run(*ran(tmp_path, make())) == 0
+    told = capfd.readouterr().err
+    assert "as measured, at most:" in told
+    assert told.splitlines()[-1] == "equivalent"
+
+
+@pytest.mark.parametrize("change", [without_scores, shuffled_scores])
+def test_large_values_do_not_excuse_small_ones(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: Change
+) -> None:
+    words = ran(tmp_path, detector(), change)
+    assert run(*words) == 1
+    assert "times what is allowed" in capfd.readouterr().err
+    (tmp_path / "other").mkdir()
+    right = ran(tmp_path / "other", detector())
+    assert run(right[0], words[0]) == 5
+    told = capfd.readouterr().err
+    assert "values are less than a hundredth of the largest beside them" in told
+    assert "compare with the model, or give --atol" in told
+    assert run(right[0], right[0]) == 0
+
+
+@pytest.mark.parametrize(
+    "change", [np.zeros_like, np.negative, lambda y: np.random.default_rng(0).permutation(y.reshape(-1))]
+)
+def test_steps_excuse_no_more_than_some_values(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: Change
+) -> None:
+    assert run(*ran(tmp_path, segmenter(), change)) == 1
+    assert "different: output y, sample s0: " in capfd.readouterr().err
+
+
+def test_what_noise_makes_anything_of_cannot_be_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 200] x) => (float[1, 200] y) <float k = {10000.0}> {
+      a = Mul(x, k)
+      y = Sin(a)
+    }""")
+    assert run(*ran(tmp_path, model, lambda y: np.random.default_rng(0).permutation(y.reshape(-1)))) == 5
+    told = capfd.readouterr().err
+    assert "output y of 4 samples (s0, for one): rounding to float16 moves the model's own result by as much" in told
+
+
+def test_noise_is_measured_anew_where_the_first_samples_are_blank(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ran(tmp_path, chain(), blank=2)) == 0
+    assert run(*ran(tmp_path, chain(), lambda y: y + 0.3 * np.abs(y).max(), blank=2)) == 1
+    told = capfd.readouterr().err
+    assert "y             4          2          2" in told
+
+
+# ------------------------------------------------------------------ types of raw files
+
+
+@EXAMPLES
+@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
+def test_floats_are_taken_for_floats(seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    x = (scale * rng.standard_normal(2000)).astype(np.float32)
+    for values in (x, np.abs(x), np.maximum(x, 0), np.round(x), x.astype(np.float16).astype(np.float32), np.zeros(9)):
+        found = RawFloats()
+        found.take(values)
+        assert found.other_type() == ""
+
+
+@EXAMPLES
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["int32", "int64", "float16"]))
+def test_what_is_no_float_is_not(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(4000) if kind == "float16" else rng.integers(1, 100, 4000)
+    found = RawFloats()
+    found.take(np.frombuffer(values.astype(kind).tobytes(), np.float32))
+    assert found.other_type() == ("float16" if kind == "float16" else "int32 or int64")
+
+
+def test_types_nobody_gave_are_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ids, others = np.array([850, 636, -511, 269], np.int32), np.array([1, 2, -3, 4], np.int32)
+    a, b = folders(tmp_path, ids, others)
+    scores = np.linspace(0, 1, 50, dtype=np.float32)
+    for folder in (a, b):
+        put(folder, "s_2.bin", scores)
+    assert run(str(a), str(b)) == 5
+    assert "output 0 in " in (told := capfd.readouterr().err)
+    assert "are they int32 or int64? say so with --dtype 0=int32" in told
+    assert run(str(a), str(b), "--dtype", "0=int32", "--dtype", "float32") == 1
+    assert "4 of 4 values differ, 850 and 1 at 0: rounding does not change these values" in capfd.readouterr().err
+    assert run(str(a), str(a), "--dtype", "0=int32") == 0
+    assert run(str(a), str(b), "--dtype", "5=int32") == 2
+    assert "a type is given for '5', which is no output; there are 0, 1" in capfd.readouterr().err
+
+
+def test_a_type_of_one_output_of_a_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ran(tmp_path, detector())
+    assert run(*words, "--dtype", "y=float32") == 0
+    assert run(*words, "--dtype", "y=float16") == 1
+    assert "8500 elements and 17000" in capfd.readouterr().err
+    assert run(*words, "--dtype", "z=float16") == 2
+    assert run(*words, "--dtype", "float32,float16") == 2
+    assert "--dtype takes one type where B is a model" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [([], "has no value on either side"), ([np.nan, np.nan], "has no finite value on either side")],
+)
+def test_nothing_is_not_the_same(tmp_path: Path, values: list[float], why: str) -> None:
+    a, b = folders(tmp_path, np.array(values, np.float32), np.array(values, np.float32))
+    found = compare(a, b, dtypes={None: (dtype_named("float32"), dtype_named("float32"))})
+    assert (status(found), found.not_run) == ("not-run", (f"output 0 of sample s {why}",))
+    for folder in (a, b):
+        put(folder, "t_1.bin", np.ones(3, np.float32))
+    assert status(compare(a, b)) == "not-run"
+
+
+# ------------------------------------------------------------------ the rule
+
+
+@EXAMPLES
+@given(FLOATS, st.integers(0, 2**32 - 1))
+def test_more_noise_excuses_no_less(x: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    noises = [Noise.of(x, (x * (1 + 2 * U * rng.standard_normal(x.shape))).astype(np.float32)) for _ in range(2)]
+    one, two = noises
+    if one is None or two is None:
+        assert not x.any()
+        return
+    assert np.all((one | two).at(x.astype(np.float64)) >= one.at(x.astype(np.float64)))
+    assert ((one | two).whole, (one | two).rms) == ((two | one).whole, (two | one).rms)
+    y = x.astype(np.float16).astype(np.float32)
+    assert not judge(x, y, noise=one).why
+    far = x + np.float32(20 * 8 * one.whole * np.abs(x).max() + 1)
+    assert judge(x, far, noise=one).why
+    with TemporaryDirectory() as name:
+        assert status(compare(*folders(Path(name), x.reshape(-1), y.reshape(-1)))) in ("equivalent", "not-run")
