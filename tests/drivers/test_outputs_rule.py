@@ -249,7 +249,7 @@ def test_more_noise_excuses_no_less(x: np.ndarray, seed: int) -> None:
     assert ((one | two).whole, (one | two).rms) == ((two | one).whole, (two | one).rms)
     y = x.astype(np.float16).astype(np.float32)
     assert not judge(x, y, noise=one).why
-    far = x + np.float32(20 * 8 * one.whole * np.abs(x).max() + 1)
+    far = x + np.float32(20 * (8 * one.whole + 16 * U) * np.abs(x).max() + 1)
     assert judge(x, far, noise=one).why
     with TemporaryDirectory() as name:
         assert status(compare(*folders(Path(name), x.reshape(-1), y.reshape(-1)))) in ("equivalent", "not-run")
