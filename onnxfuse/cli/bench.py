@@ -23,6 +23,8 @@ ONNXRUNTIME_ONLY: Final = ("input_data", "seed", "threads", "provider", "optimiz
 DEVICE_ONLY: Final = ("device", "card", "soc", "tool", "set_env")
 # What says how to measure, which a run over a dataset has no use for.
 MEASURING_ONLY: Final = ("rounds", "turns", "seconds", "summaries", "input_data")
+# So many inputs of a model are told with their sizes.
+SHOWN: Final = 4
 
 MOST_THREADS: Final = 1024
 YEAR: Final = 31_536_000
@@ -258,6 +260,9 @@ def _lines(measured: Sequence[Measured], backend: Backend) -> Iterator[str]:
     if several:
         sure = next(each.ratio.confidence for each in measured if each.ratio is not None)
         yield f"ratio: the time by that of the first, median of the turns; interval: {100 * sure:.0f} % for that median"
+    first = measured[0].runnable
+    if first.inputs and all(each.runnable.inputs == first.inputs for each in measured):
+        yield one_line(f"inputs: {_inputs(first)}")
     for each in measured:
         if each.ratio is not None:
             yield one_line(_answer(each, measured[0]))
@@ -277,6 +282,11 @@ def _row(each: Measured, *, several: bool, cards: bool) -> list[str]:
     return row
 
 
+def _inputs(model: Runnable) -> str:
+    texts = [f"{name} {text}" for name, text in model.inputs.items()]
+    return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
+
+
 def _answer(each: Measured, first: Measured) -> str:
     assert each.ratio is not None  # noqa: S101 - the caller asked
     name, other = each.runnable.model, first.runnable.model
@@ -293,8 +303,7 @@ def _notes(measured: Sequence[Measured]) -> Iterator[str]:
     for each in measured[1:]:
         mine, its = each.runnable.inputs, first.inputs
         if mine != its:
-            texts = [", ".join(f"{name} {text}" for name, text in inputs.items()) for inputs in (its, mine)]
-            yield f"{first.model} ran on {texts[0]}, and {each.runnable.model} on {texts[1]}"
+            yield f"{first.model} ran on {_inputs(first)}, and {each.runnable.model} on {_inputs(each.runnable)}"
         elif each.batch != measured[0].batch and each.batch and measured[0].batch:
             yield f"{first.model} ran batches of {measured[0].batch}, and {each.runnable.model} of {each.batch}"
     for each in measured:

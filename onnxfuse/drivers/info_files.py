@@ -63,11 +63,11 @@ def write(path: Path, samples: Iterable[Sample]) -> None:
                          f"{'a' if path.is_dir() else 'no'} folder")  # fmt: skip
     if len({(len(sample.files), sample.size is None) for sample in found}) > 1 or not found[0].files:
         raise UsageError(f"{path}: the samples have different numbers of files, or a size in some only")
-    stems: dict[str, Sample] = {}
+    stems: dict[str, str] = {}
     for sample in found:
-        first = stems.setdefault(sample.stem, sample)
-        if first is not sample:
-            raise UsageError(f"{path}: {first.files[0]} and {sample.files[0]} would have outputs of one name")
+        if sample.stem in stems:
+            raise UsageError(f"{path}: {stems[sample.stem]} and {sample.files[0]} would have outputs of one name")
+        stems[sample.stem] = sample.files[0]
         for name in sample.files:
             _check_name(path, name)
     size_of = [("" if sample.size is None else f" {sample.size[0]} {sample.size[1]}") for sample in found]

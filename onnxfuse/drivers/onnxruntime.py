@@ -233,6 +233,7 @@ class OnnxRuntimeModel:
             for binding in self._bindings():
                 try:
                     feeds = draw(self._specs, binding, "normal", attempt, seed=self._backend.seed)
+                    self._refuse_empty(feeds)
                     value_of(self._process.exchange(("feed", feeds), timeout_s=self._backend.timeout))
                 except TooLargeError as error:
                     reasons.append(str(error))
@@ -247,6 +248,13 @@ class OnnxRuntimeModel:
                 return feeds
         sizes = ": give sizes with --dim, or inputs with --input-data" if symbols(self._specs) else ""
         raise ToolError(f"{self.model}: onnxruntime does not run it on drawn inputs: {reasons[0]}{sizes}")
+
+    def _refuse_empty(self, feeds: Mapping[str, Any]) -> None:
+        for name, value in feeds.items():
+            if 0 in getattr(value, "shape", ()):
+                raise UsageError(
+                    f"{self.model}: input {name} would be {_text(value)}, which holds nothing: give it other sizes"
+                )
 
     def _bindings(self) -> Iterator[Binding]:
         """Sizes of symbolic dims, from 1 on."""

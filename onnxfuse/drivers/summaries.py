@@ -54,7 +54,7 @@ def read(path: Path, *, batch: int | None = None, samples: int | None = None, ca
     if len(data) > LARGEST:
         raise UsageError(f"{path}: is larger than {LARGEST >> 20} MiB: no summary; cut out the lines of it")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError:
         text = _other_text(data, path)
     if "\0" in text:
@@ -92,7 +92,7 @@ def _parse(text: str, name: str, batch: int | None, named: int | None, samples: 
         if value is not None and not 1 <= value <= MOST:
             raise UsageError(f"{name}: a {what} is 1 or more, not {value}")
     size, size_from = (batch, "the caller") if batch is not None else (named, "the file's name" if named else "")
-    found = _recognized(text, name, size, size_from)
+    found = _recognized(text.removeprefix("\ufeff"), name, size, size_from)
     problems = list(found.problems)
     if batch is not None and named is not None and batch != named:
         problems.append(f"the batch is {named} in the file's name, and {batch} was given")

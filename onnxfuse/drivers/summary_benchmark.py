@@ -42,7 +42,7 @@ def pure(lines: Lines, batch: int | None) -> Performance:
     if not _near(rate * latency, 1000, NEAR):
         problems.append(f"ave_throughputRate {rate:g} samples/s and ave_latency {latency:g} ms do not fit: 1000 / {latency:g} "
                         f"is {1000 / latency:g}")  # fmt: skip
-    times = [number(match[2], f"{where}: the time of a round") for where, match in lines.find(ROUND)]
+    times = _rounds(lines)
     batch_from = "the caller" if batch is not None else ""
     if times and batch is None:
         implied = fmean(times) / latency
@@ -63,6 +63,18 @@ def pure(lines: Lines, batch: int | None) -> Performance:
         spread=spread,
         problems=tuple(problems),
     )
+
+
+def _rounds(lines: Lines) -> list[float]:
+    """The times of the rounds of the last run: their numbers begin anew with each."""
+    times: list[float] = []
+    last = -1
+    for where, match in lines.find(ROUND):
+        if int(match[1]) <= last:
+            times.clear()
+        last = int(match[1])
+        times.append(number(match[2], f"{where}: the time of a round"))
+    return times
 
 
 def dataset(lines: Lines, batch: int | None, batch_from: str) -> Performance:

@@ -39,15 +39,17 @@ def test_two_models(cli: Cli, relu: Path, folder: Path) -> None:
         lines[3]
         == "onnxruntime, CPUExecutionProvider, 1 thread, its own optimizations on; 6 turns of 3 runs, after a warm-up"
     )
-    assert len(lines) == 6
+    assert lines[-2] == "inputs: x float32[1,8]"
+    assert len(lines) == 7
 
 
 def test_one_model_has_no_ratio(cli: Cli, relu: Path) -> None:
     done = cli("bench", relu, "--turns", "1", "--rounds", "1", "--no-optimize", "--batch-size", "3")
     assert (done.code, done.out) == (0, "")
     lines = done.err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "ratio" not in lines[0]
+    assert lines[3] == "inputs: x float32[3,8]"
     assert lines[1].split()[1] == "3"
     assert lines[2].endswith("a thread for each core, its own optimizations off; 1 turn of 1 run, after a warm-up")
 
@@ -56,6 +58,12 @@ def test_models_that_take_other_inputs_are_told(cli: Cli, relu: Path, pair: Path
     done = cli("bench", relu, pair, "--turns", "1", "--dim", "N=2")
     assert done.code == 0
     assert f"note: {relu} ran on x float32[2,8], and {pair} on x float32[2,8,16,16]" in done.err.splitlines()
+
+
+def test_an_empty_input_is_not_measured(cli: Cli, relu: Path) -> None:
+    assert cli("bench", relu, "--dim", "N=0").error == (
+        f"{relu}: input x would be float32[0,8], which holds nothing: give it other sizes"
+    )
 
 
 def test_five_turns_show_nothing(cli: Cli, relu: Path) -> None:

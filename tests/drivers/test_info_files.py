@@ -214,6 +214,7 @@ def test_samples_that_make_no_list(tmp_path: Path) -> None:
     assert "different numbers of files, or a size in some only" in refused_write(path, mixed)
     same = [Sample(("a.bin",), (1, 1)), Sample(("d/a.bin",), (1, 1))]
     assert "a.bin and d/a.bin would have outputs of one name" in refused_write(path, same)
+    assert "a.bin and a.bin would have outputs of one name" in refused_write(path, [same[0], same[0]])
     assert "no folder" in refused_write(tmp_path / "none" / "list.info", same[:1])
     assert "is a folder" in refused_write(tmp_path / "d", same[:1])
     with pytest.raises(UsageError, match="is outside of"):

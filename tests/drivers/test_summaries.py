@@ -203,6 +203,21 @@ def test_whatever_the_text_it_is_a_record_or_one_line(text: str, inserted: str, 
 # ------------------------------------------------------------------ the forms
 
 
+def test_a_log_of_two_runs_has_the_rounds_of_the_last() -> None:
+    def run(ms: float) -> str:
+        rounds = "".join(f"[INFO] Dataset number: {k} finished cost {ms}ms\n" for k in range(20))
+        return f"{rounds}ave_throughputRate: 157.187samples/s, ave_latency: 6.362ms\n"
+
+    found = parse(run(25.448) + run(50.9))
+    assert (found.batch, found.spread and found.spread.count) == (8, 20)
+    assert parse(run(25.448)).batch == 4
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_text() -> None:
+    for text in (PURE, DATASET, json.dumps({"NPU_compute_time": {"mean": 2.0}})):
+        assert parse(f"\ufeff{text}") == parse(text)
+
+
 def test_the_rounds_of_pure_inference_tell_the_batch() -> None:
     text = render_rounds([25.4, 25.8, 25.6]) + PURE
     found = parse(text)
