@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         "atc",
         help="compile a model for an Ascend chip with atc",
         description="Compiles a model with atc, after a look at its options and at the graph. Shapes and names of inputs "
-        "are filled in from the model. Where it fails, its error codes are explained, and nothing but its log is left.",
+        "are filled in from the model. Where it fails, its error codes are explained, and no part of a model is left.",
         epilog=compiling.epilog("atc"),
         allow_abbrev=False,
     )

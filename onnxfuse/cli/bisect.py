@@ -205,9 +205,10 @@ def _text(rewrite: Applied) -> str:
 
 def _write(found: Bisection, arguments: argparse.Namespace) -> Path:
     from onnxfuse.pipeline.reproduce import difference_of
+    from onnxfuse.report.text import command_text
 
     folder = reproducer.of_difference(arguments, difference_of(found, arguments.model))
-    options.say(f"shown by: cd {shlex.quote(str(folder))} && {_shown_by(folder)}")
+    options.say(f"shown by: {command_text(['cd', str(folder)])} && {_shown_by(folder)}")
     return folder
 
 

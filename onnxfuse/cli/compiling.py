@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,6 +251,7 @@ def _run_jobs(arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[
     """Runs one job after the other, up to the first that fails, and tells of them."""
     from onnxfuse.drivers._compiling import CompileError
     from onnxfuse.drivers._process import sourced
+    from onnxfuse.report.text import command_text
 
     environment = {
         **(os.environ if arguments.set_env is None else sourced(arguments.set_env, timeout=arguments.timeout)),
@@ -263,7 +263,7 @@ def _run_jobs(arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[
         row: dict[str, Any] = {"batch_size": job.batch_size, "command": list(job.words), "status": "not-run"}
         rows.append(row)
         if error is None:
-            options.say(shlex.join(job.words))
+            options.say(command_text(job.words))
             try:
                 row |= _row(_run(arguments, compiler, job, environment))
             except CompileError as failed:
@@ -285,6 +285,7 @@ def _print_commands(
     arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], found: Sequence[Finding]
 ) -> int:
     from onnxfuse.drivers._compiling import CompileError, check_program
+    from onnxfuse.report.text import command_text
 
     if arguments.set_env is None:  # else only a run tells
         try:
@@ -296,8 +297,8 @@ def _print_commands(
         options.print_json({"runs": rows, "findings": [finding.to_dict() for finding in found]})
     else:
         for job in jobs:
-            settings = [f"{name}={shlex.quote(value)}" for name, value in compiler.variables.items()]
-            options.show(" ".join([*settings, shlex.join(job.words)]))
+            settings = [f"{name}={command_text([value])}" for name, value in compiler.variables.items()]
+            options.show(" ".join([*settings, command_text(job.words)]))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -128,6 +127,8 @@ def write(arguments: argparse.Namespace, error: str, *, to: str = "onnxfuse") ->
 
 
 def _command(arguments: argparse.Namespace, models: Iterable[str]) -> str:
+    from onnxfuse.report.text import command_text
+
     words = ["onnxfuse", arguments.command, *models]
     for name, option in OPTIONS.items():
         value = getattr(arguments, name, None)
@@ -135,7 +136,7 @@ def _command(arguments: argparse.Namespace, models: Iterable[str]) -> str:
         if value is None or value == default:
             continue
         words += [f"{option}={item}" for item in (value if isinstance(value, list) else [value])]
-    return shlex.join([*words, "--dry-run"] if arguments.command == "apply" else words)
+    return command_text([*words, "--dry-run"] if arguments.command == "apply" else words)
 
 
 def _shippers() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,8 @@ __all__ = ["CompileError", "Compiled", "check_program", "compile_om", "target_of
 OM: Final = (".om", "_linux_x86_64.om", "_linux_aarch64.om")
 LINES: Final = 100
 CODES: Final = 4
+SHOWN: Final = 8
+OPERATOR: Final = re.compile(r"\bop\s*\[([^\[\]]+)\]", re.IGNORECASE)
 
 
 class CompileError(ToolError):
@@ -108,7 +111,7 @@ def compile_om(
         if why:
             raise CompileError(_failure(name, why, seen, log), codes=tuple(seen.codes("E")), log=log)
         assert made is not None  # noqa: S101 - or there would be a reason why not
-        warnings = [*map(explain, seen.codes("W")), *_older(folder, target, made)]
+        warnings = [*seen.warnings(), *_older(folder, target, made)]
         om = _moved(folder, target.parent, made)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -121,6 +124,7 @@ class _Seen:
     def __init__(self, marker: str | None) -> None:
         self._marker = marker
         self._lines: dict[str, str] = {}
+        self._operators: dict[str, dict[str, None]] = {}
         self.succeeded = marker is None
 
     def see(self, line: str) -> None:
@@ -130,6 +134,9 @@ class _Seen:
         for code in codes_in(line):
             if len(self._lines) < LINES:
                 self._lines.setdefault(code, line.strip())
+            operators = self._operators.setdefault(code, {})
+            if code in self._lines and len(operators) < LINES:
+                operators.update(dict.fromkeys(OPERATOR.findall(line)))
 
     def codes(self, kind: str) -> list[str]:
         """The numbers of errors (`E`) or warnings (`W`), each once."""
@@ -138,6 +145,15 @@ class _Seen:
     def line(self, code: str) -> str:
         """The first line with that number."""
         return self._lines[code]
+
+    def warnings(self) -> list[str]:
+        """What each warning means, and the operators that its lines name."""
+        found = []
+        for code in self.codes("W"):
+            names = list(self._operators[code])
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            found.append(explain(code) + (f" (at {', '.join(names[:SHOWN])}{more})" if names else ""))
+        return found
 
 
 def target_of(output: str | None, program: str) -> Path:
@@ -230,10 +246,20 @@ def _failure(name: str, why: str, seen: _Seen, log: Path) -> str:
 
 
 def _moved(folder: Path, target: Path, made: Path) -> Path:
-    """Moves what was made to where it belongs, the compiled model last, and returns where that is."""
+    """Moves what was made to where it belongs, the compiled model last, and returns where that is.
+
+    Raises:
+        CompileError: Something is in its way.
+    """
     files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path == made)
-    for file in files:
-        place = target / file.relative_to(folder)
+    places = {file: target / file.relative_to(folder) for file in files}
+    for place in places.values():  # all of them before the first is moved
+        for above in place.parents:
+            if above.exists() and not above.is_dir():
+                raise CompileError(f"{above} is in the way of {place}, which belongs to the compiled model: move it")
+        if place.is_dir():
+            raise CompileError(f"{place} is a folder, and a file of that name belongs to the compiled model: move it")
+    for file, place in places.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         file.replace(place)
     return target / made.name

@@ -27,7 +27,7 @@ def run(
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Compiled:
-    """Runs atc. Nothing is left of a run that failed but its log, `<output>.atc.log`.
+    """Runs atc. Of a run that failed its log is left, `<output>.atc.log`, and what atc puts into the current folder.
 
     Args:
         options: Its options; `output` is one of them.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from onnxfuse.report.records import Applied, PassReport, Report
 
-__all__ = ["counted", "one_line", "report_text", "table", "why_text"]
+__all__ = ["command_text", "counted", "one_line", "report_text", "table", "why_text"]
 
 REASONS: Final = 3
 LONGEST: Final = 20_000
@@ -138,6 +140,27 @@ def why_text(report: Report, pass_name: str | None = None) -> str:
     if not lines:
         return f"{pass_name} declined no candidate" if pass_name else "no candidate was declined"
     return "\n".join(map(one_line, lines))
+
+
+def command_text(words: Iterable[str]) -> str:
+    """Returns a command as one line that a shell reads back as the same words, whatever is in them.
+
+    A word with signs that act on a terminal stands in bash's own quotes, those signs as octal numbers.
+    """
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_shell_sign, word)) + "'"
+
+
+def _shell_sign(sign: str) -> str:
+    if sign in "'\\":
+        return f"\\{sign}"
+    # Always three octal digits: no digit that follows can be taken for one of them.
+    return sign if sign.isprintable() else "".join(f"\\{byte:03o}" for byte in os.fsencode(sign))
 
 
 def one_line(text: str) -> str:

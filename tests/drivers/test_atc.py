@@ -90,10 +90,24 @@ def test_weights_beside_the_om(folder: Path) -> None:
     assert (folder / "weight" / "other").read_text() == "stays"
 
 
+def test_what_is_in_the_way_of_weights(folder: Path) -> None:
+    (folder / "weight").write_text("mine")
+    (folder / "m_bs4.om").write_bytes(b"old")
+    with pytest.raises(CompileError, match="weight is in the way of weight/m_bs4, which belongs to the compiled model"):
+        run(options(external_weight=1))
+    assert (folder / "weight").read_text() == "mine"
+    assert (folder / "m_bs4.om").read_bytes() == b"old"
+    (folder / "weight").unlink()
+    (folder / "weight" / "m_bs4").mkdir(parents=True)
+    with pytest.raises(CompileError, match="weight/m_bs4 is a folder"):
+        run(options(external_weight=1))
+
+
 def test_warnings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_MANNER", "warnings")
     (warning,) = run(options()).warnings
     assert "W11001" in warning
+    assert warning.endswith(" (at AveragePool_1, AveragePool_2)")
     assert "slow" in warning
 
 
