@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from onnxfuse.drivers.atc_words import InputFormat
 from onnxfuse.drivers.shape_grammar import ANY, InputShape, input_shape_text
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, open_model
@@ -16,7 +18,12 @@ __all__ = ["input_shapes", "options_from_model"]
 
 
 def options_from_model(
-    model: ModelLike, *, batch_size: int | None, dims: Mapping[str, int], output: str | None, given: Mapping[str, Any]
+    model: ModelLike,
+    *,
+    batch_size: int | None,
+    dims: Mapping[str, int],
+    output: str | os.PathLike[str] | None,
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the options that a model tells, below those that are given.
 
@@ -31,14 +38,21 @@ def options_from_model(
         values["model"] = path
         values["output"] = path.removesuffix(".onnx") + ("" if batch_size is None else f"_bs{batch_size}")
     if output is not None:
-        values["output"] = output.removesuffix(".om")
+        values["output"] = os.fspath(output).removesuffix(".om")
     if not {"input_shape", "input_shape_range"} & {name for name, value in given.items() if value is not None}:
         shapes = input_shapes(opened.as_source().proto, batch_size=batch_size, dims=dims)
         if shapes:
             values["input_shape"] = input_shape_text(shapes)
-            images = all(len(shape.dims) == 4 for shape in shapes) and given.get("dynamic_dims") is None
-            values["input_format"] = "NCHW" if images else "ND"
+            values["input_format"] = _input_format(shapes, given)
     return {**values, **given}
+
+
+def _input_format(shapes: Iterable[InputShape], given: Mapping[str, Any]) -> InputFormat:
+    """Returns the layout that atc wants with these options; else that of images where all inputs may be some."""
+    if given.get("insert_op_conf") is not None or given.get("dynamic_image_size") is not None:
+        return InputFormat.NCHW
+    images = all(len(shape.dims) == 4 for shape in shapes)
+    return InputFormat.NCHW if images and given.get("dynamic_dims") is None else InputFormat.ND
 
 
 def input_shapes(

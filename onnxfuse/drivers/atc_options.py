@@ -7,32 +7,27 @@ dataclasses.replace(options, soc_version="Ascend310P3").argv()  # the same words
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxfuse.drivers.atc_values import (
+from onnxfuse.drivers.atc_values import Kind, Option, Value, has_placeholder, option, text_of, typed
+from onnxfuse.drivers.atc_words import (
     BufferOptimize,
     CacheMode,
     CoreType,
     Framework,
     ImplMode,
     InputFormat,
-    Kind,
     LogLevel,
     Mode,
     OoLevel,
-    Option,
     PrecisionMode,
     PrecisionModeV2,
     Release,
-    Value,
-    has_placeholder,
-    option,
-    text_of,
-    typed,
 )
 from onnxfuse.drivers.command_line import Problem, read_command
 
@@ -42,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["AtcOptions"]
 
 PROGRAM: Final = "atc"
+_SWITCHES: Final = "[^:;]+:(on|off)(;[^:;]+:(on|off))*;?"
+_TUNERS: Final = r"\s*(RL|GA)\s*(,\s*(RL|GA)\s*)?"
 _OPTION: Final = re.compile(r"--?([A-Za-z][^=]*)(=?)(.*)", re.DOTALL)
 
 
@@ -65,7 +62,8 @@ class AtcOptions:
     """The options of one run of atc, named as atc names them; None where one is not given.
 
     A value that its option's vocabulary knows is a member of that vocabulary (which equals its text), a number or a truth;
-    any other stays the text it is: `$1`, `{chip_name}`, and what atc would refuse.
+    any other stays the text it is: `$1`, `{chip_name}`, and what atc would refuse. An `os.PathLike` that is given for a path
+    becomes its text; anything else that is no text, number or truth is a TypeError.
 
     Attributes:
         other: What of a command line is no known option with a value, in the groups it came in.
@@ -90,63 +88,63 @@ class AtcOptions:
     dynamic_batch_size: str | None = option()
     dynamic_image_size: str | None = option()
     dynamic_dims: str | None = option()
-    insert_op_conf: str | None = option(Kind.PATH)
+    insert_op_conf: str | None = option(Kind.FILE)
     input_fp16_nodes: str | None = option()
     is_input_adjust_hw_layout: str | None = option()
     # outputs
     out_nodes: str | None = option()
     output_type: str | None = option()
     is_output_adjust_hw_layout: str | None = option()
-    host_env_os: str | None = option(only=Release.CURRENT)
-    host_env_cpu: str | None = option(only=Release.CURRENT)
+    host_env_os: str | None = option(only=Release.CURRENT, allowed="linux minios")
+    host_env_cpu: str | None = option(only=Release.CURRENT, allowed="x86_64 aarch64")
     # precision
     precision_mode: PrecisionMode | str | None = option(PrecisionMode)
     precision_mode_v2: PrecisionModeV2 | str | None = option(PrecisionModeV2, only=Release.CURRENT)
-    modify_mixlist: str | None = option(Kind.PATH)
-    keep_dtype: str | None = option(Kind.PATH)
-    customize_dtypes: str | None = option(Kind.PATH, only=Release.CURRENT)
+    modify_mixlist: str | None = option(Kind.FILE)
+    keep_dtype: str | None = option(Kind.FILE)
+    customize_dtypes: str | None = option(Kind.FILE, only=Release.CURRENT)
     is_weight_clip: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     allow_hf32: bool | str | None = option(Kind.FLAG, only=Release.CURRENT)
     op_select_implmode: ImplMode | str | None = option(ImplMode)
     optypelist_for_implmode: str | None = option()
-    op_precision_mode: str | None = option(Kind.PATH)
+    op_precision_mode: str | None = option(Kind.FILE)
     # how it is compiled
-    fusion_switch_file: str | None = option(Kind.PATH)
-    optimization_switch: str | None = option(only=Release.CURRENT)
+    fusion_switch_file: str | None = option(Kind.FILE)
+    optimization_switch: str | None = option(only=Release.CURRENT, like=(_SWITCHES, "PassA:on;PassB:off"))
     oo_level: OoLevel | str | None = option(OoLevel, only=Release.CURRENT)
     buffer_optimize: BufferOptimize | str | None = option(BufferOptimize)
     enable_small_channel: int | str | None = option(Kind.SWITCH)
     disable_reuse_memory: int | str | None = option(Kind.SWITCH)
     core_type: CoreType | str | None = option(CoreType)
-    aicore_num: str | None = option()
+    aicore_num: str | None = option(like=(r"[0-9]+(\|[0-9]*)?", "8, 8| or 20|40"))
     virtual_type: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     enable_compress_weight: bool | str | None = option(Kind.FLAG)
-    compress_weight_conf: str | None = option(Kind.PATH)
-    compression_optimize_conf: str | None = option(Kind.PATH, only=Release.CURRENT)
+    compress_weight_conf: str | None = option(Kind.FILE)
+    compression_optimize_conf: str | None = option(Kind.FILE, only=Release.CURRENT)
     sparsity: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     external_weight: int | str | None = option(Kind.NUMBER, only=Release.CURRENT, allowed="0 1 2", code="E10006")
     jit_compile: int | str | None = option(Kind.NUMBER, only=Release.CURRENT, allowed="0 1 2")
     enable_single_stream: bool | str | None = option(Kind.FLAG)
     mdl_bank_path: str | None = option(Kind.PATH)
     op_bank_path: str | None = option(Kind.PATH)
-    auto_tune_mode: str | None = option(only=Release.CANN_5)
+    auto_tune_mode: str | None = option(only=Release.CANN_5, like=(_TUNERS, 'RL, GA or "RL,GA"'))
     device_id: int | str | None = option(Kind.NUMBER)
     ac_parallel_enable: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     tiling_schedule_optimize: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     shape_generalized_build_mode: str | None = option(only=Release.CURRENT, allowed="shape_generalized shape_precise")
     static_model_ops_lower_limit: str | None = option(only=Release.CURRENT)
     enable_attr_compression: bool | str | None = option(Kind.FLAG, only=Release.CURRENT)
-    raw_ge_options: str | None = option(Kind.PATH, only=Release.CURRENT)
+    raw_ge_options: str | None = option(Kind.FILE, only=Release.CURRENT)
     raw_ge_options_ignore_unsupported: bool | str | None = option(Kind.FLAG, only=Release.CURRENT)
-    cluster_config: str | None = option(Kind.PATH, only=Release.CURRENT)
-    hccl_sub_comm_config: str | None = option(Kind.PATH, only=Release.CURRENT)
+    cluster_config: str | None = option(Kind.FILE, only=Release.CURRENT)
+    hccl_sub_comm_config: str | None = option(Kind.FILE, only=Release.CURRENT)
     build_config: str | None = option(only=Release.CURRENT)
     quant_dumpable: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     # logs, caches, debugging
     log: LogLevel | str | None = option(LogLevel, code="E10010")
     debug_dir: str | None = option(Kind.PATH)
     op_debug_level: int | str | None = option(Kind.NUMBER, allowed="0 1 2 3 4")
-    op_debug_config: str | None = option(Kind.PATH, only=Release.CURRENT)
+    op_debug_config: str | None = option(Kind.FILE, only=Release.CURRENT)
     op_compiler_cache_mode: CacheMode | str | None = option(CacheMode)
     op_compiler_cache_dir: str | None = option(Kind.PATH)
     display_model_info: int | str | None = option(Kind.SWITCH)
@@ -157,10 +155,10 @@ class AtcOptions:
     status_check: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     atomic_clean_policy: int | str | None = option(Kind.SWITCH, only=Release.CURRENT)
     # not for ONNX, or of no use today
-    op_name_map: str | None = option(Kind.PATH)
+    op_name_map: str | None = option(Kind.FILE)
     enable_scope_fusion_passes: str | None = option()
-    singleop: str | None = option(Kind.PATH)
-    cal_conf: str | None = option(Kind.PATH)
+    singleop: str | None = option(Kind.FILE)
+    cal_conf: str | None = option(Kind.FILE)
     target: str | None = option()
     other: tuple[tuple[str, ...], ...] = ()
     _written: tuple[Written, ...] = field(default=(), compare=False)
@@ -199,7 +197,7 @@ class AtcOptions:
         *,
         soc_version: str | None,
         batch_size: int | None = None,
-        output: str | None = None,
+        output: str | os.PathLike[str] | None = None,
         dims: Mapping[str, int] | None = None,
         **options: Any,
     ) -> AtcOptions:
@@ -280,7 +278,7 @@ class AtcOptions:
 
 
 def _grouped(words: Sequence[str]) -> list[Written]:
-    """Puts together what belongs together. A word that begins with a dash is never a value."""
+    """Puts together what belongs together."""
     groups: list[Written] = []
     at = 0
     while at < len(words):
@@ -294,7 +292,7 @@ def _grouped(words: Sequence[str]) -> list[Written]:
         known = name if name in AtcOptions.table() else None
         if found[2]:
             groups.append(Written((word,), known, found[3]))
-        elif at < len(words) and not words[at].startswith("-"):
+        elif at < len(words) and not _begins_an_option(words[at]):
             groups.append(Written((word, words[at]), known, words[at]))
             at += 1
         else:
@@ -302,9 +300,14 @@ def _grouped(words: Sequence[str]) -> list[Written]:
     return groups
 
 
+def _begins_an_option(word: str) -> bool:
+    """Says whether a word is never the value of the one before; no option's name begins with a digit, as `-1` does."""
+    return word.startswith("-") and not word[1:2].isdigit()
+
+
 def _rewritten(group: Written, value: str) -> tuple[str, ...]:
     """Returns an option's words with another value, in the form they had."""
     head = group.words[0].partition("=")[0]
-    if len(group.words) == 1 or value.startswith("-"):
+    if len(group.words) == 1 or _begins_an_option(value):
         return (f"{head}={value}",)
     return (head, value)

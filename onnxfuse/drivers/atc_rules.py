@@ -8,19 +8,19 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.atc_shape_rules import broken_shape_rules
-from onnxfuse.drivers.atc_values import (
+from onnxfuse.drivers.atc_values import Kind, has_placeholder, option_name, text_of
+from onnxfuse.drivers.atc_words import (
     SOC_VERSIONS,
-    CoreType,
+    ElementType,
     Framework,
     InputFormat,
-    Kind,
     Mode,
+    Number,
     PrecisionMode,
     PrecisionModeV2,
     Release,
-    has_placeholder,
-    option_name,
-    text_of,
+    Series,
+    Word,
 )
 from onnxfuse.drivers.command_line import SHELL_SYNTAX, Problem
 from onnxfuse.drivers.shape_grammar import GrammarError, OutputType, parse_out_nodes, parse_output_type
@@ -34,9 +34,6 @@ __all__ = ["broken_rules", "wrong_signs"]
 _PATH: Final = re.compile(r"[A-Za-z0-9_./\u4e00-\u9fff-]*")
 _LONGEST_PATH: Final = 4096
 
-_ELEMENTS: Final = frozenset(
-    "FP32,FP16,UINT8,INT8,UINT16,INT16,UINT32,INT32,UINT64,INT64,DOUBLE,HIF8,FP8E5M2,FP8E4M3FN".split(",")  # noqa: SIM905
-)
 _MIXED: Final = (
     PrecisionMode.ALLOW_MIX_PRECISION,
     PrecisionMode.ALLOW_MIX_PRECISION_FP16,
@@ -71,7 +68,7 @@ def broken_rules(options: AtcOptions, release: Release | None) -> Iterator[Probl
     yield from _chip(options)
     yield from _layouts(options)
     yield from broken_shape_rules(options, release)
-    yield from _outputs(options)
+    yield from _outputs(options, release)
     yield from _together(options)
 
 
@@ -125,13 +122,29 @@ def _values(options: AtcOptions, release: Release | None) -> Iterator[Problem]:
         elif of.allowed and text_of(value) not in of.allowed:
             message = f"is {text_of(value)!r}, and can be {', '.join(of.allowed)}"
             yield Problem(f"--{name}", "value", of.code, message)
+        elif of.pattern and not re.fullmatch(of.pattern, text_of(value)):
+            yield Problem(f"--{name}", "value", of.code, f"is {text_of(value)!r}, and takes {of.example}")
         elif of.kind is Kind.NUMBER and not isinstance(value, int):
             yield Problem(f"--{name}", "value", "E10003", f"is {text_of(value)!r}, and takes digits alone")
+        elif isinstance(value, Word | Number):
+            yield from _taken(options, f"--{name}", value, release)
+
+
+def _taken(options: AtcOptions, subject: str, word: Word | Number, release: Release | None) -> Iterator[Problem]:
+    """Yields what of the release and the chip does not take a word. What is not known of a chip is not told."""
+    only = word.taken.release
+    if release is not None and only is not None and release is not only:
+        message = f"is {word.value}, which CANN {release} does not take: write another"
+        yield Problem(subject, "release", "E10001", message)
+    chips, series = word.taken.series, Series.of(options.soc_version)
+    if chips is not None and series is not None and series not in chips:
+        message = f"is {word.value}, which {options.soc_version} cannot do: write another"
+        yield Problem(subject, "combination", None, message)
 
 
 def _missing(options: AtcOptions) -> Iterator[Problem]:
     mode = Mode.CONVERT if options.mode is None else options.mode
-    required = _REQUIRED.get(mode, {}) if isinstance(mode, Mode) else {}
+    required = _REQUIRED.get(mode, {}) if isinstance(mode, Mode) and options.singleop is None else {}
     for name, code in required.items():
         if getattr(options, name) is None:
             yield Problem(f"--{name}", "missing-option", code, f"is required: {_EXAMPLES[name]}")
@@ -144,7 +157,7 @@ def _missing(options: AtcOptions) -> Iterator[Problem]:
 
 def _paths(options: AtcOptions) -> Iterator[Problem]:
     for name, value in options.given().items():
-        if options.table()[name].kind is not Kind.PATH or not isinstance(value, str):
+        if not options.table()[name].is_path or not isinstance(value, str):
             continue
         if len(value) >= _LONGEST_PATH:
             yield Problem(f"--{name}", "path", "E10021", f"has {len(value)} characters: give a shorter path")
@@ -170,13 +183,11 @@ def _chip(options: AtcOptions) -> Iterator[Problem]:
         return
     given = soc.strip().casefold()
     alike = [name for name in SOC_VERSIONS if name.casefold() in (given, f"ascend{given}")]
-    if soc not in alike and (alike or not re.fullmatch(r"Ascend[0-9]{3}[A-Za-z0-9_]*", soc)):
+    if soc not in alike and (alike or not re.fullmatch(r"Ascend[0-9]{3}[A-Za-z0-9_-]*", soc)):
         hint = (
             f"did you mean {alike[0]}?" if alike else "write `Ascend` and the name that npu-smi info shows: Ascend310P3"
         )
         yield Problem("--soc_version", "soc-version", None, f"is {soc!r}, which is no chip: {hint}")
-    if options.core_type is CoreType.VECTOR_CORE and not soc.startswith("Ascend310P"):
-        yield Problem("--core_type", "combination", None, f"{soc} has no vector cores of their own: leave it out")
 
 
 def _layouts(options: AtcOptions) -> Iterator[Problem]:
@@ -192,7 +203,7 @@ def _layouts(options: AtcOptions) -> Iterator[Problem]:
 # ---------------------------------------------------------------------- outputs
 
 
-def _outputs(options: AtcOptions) -> Iterator[Problem]:
+def _outputs(options: AtcOptions, release: Release | None) -> Iterator[Problem]:
     nodes = None
     if options.out_nodes and not has_placeholder(options.out_nodes):
         try:
@@ -206,9 +217,13 @@ def _outputs(options: AtcOptions) -> Iterator[Problem]:
             yield Problem("--output_type", "output-type", error.code, str(error))
         else:
             elements = {types} if isinstance(types, str) else {entry.element for entry in types}
-            for element in sorted(elements - _ELEMENTS):
-                message = f"names {element!r}, which is no type: FP32, FP16, UINT8 or INT8"
-                yield Problem("--output_type", "output-type", "E10001", message)
+            for element in sorted(elements):
+                word = ElementType.__members__.get(element)
+                if word is None:
+                    message = f"names {element!r}, which is no type: FP32, FP16, UINT8 or INT8"
+                    yield Problem("--output_type", "output-type", "E10001", message)
+                else:
+                    yield from _taken(options, "--output_type", word, release)
             named = {(node.name, node.index) for node in nodes or ()}
             if not isinstance(types, str):
                 yield from _typed_outputs(types, named)
@@ -259,12 +274,8 @@ def _together(options: AtcOptions) -> Iterator[Problem]:
     if options.modify_mixlist and not mixed and not any(map(has_placeholder, modes)):
         message = f"goes with a mixed precision only: give --precision_mode={PrecisionMode.ALLOW_MIX_PRECISION}"
         yield Problem("--modify_mixlist", "combination", "E10001", message)
-    if options.auto_tune_mode:
-        words = {word.strip() for word in options.auto_tune_mode.split(",")}
-        if not has_placeholder(options.auto_tune_mode) and not words <= {"RL", "GA"}:
-            yield Problem("--auto_tune_mode", "value", "E10001", 'takes RL, GA or "RL,GA"')
-        if options.op_bank_path:
-            yield Problem("--auto_tune_mode", "combination", None, "does not go with --op_bank_path: leave one out")
+    if options.auto_tune_mode and options.op_bank_path:
+        yield Problem("--auto_tune_mode", "combination", None, "does not go with --op_bank_path: leave one out")
     if options.weight and options.framework is Framework.ONNX:
         yield Problem(
             "--weight", "combination", None, "says nothing, since an ONNX file carries its weights: leave it out"

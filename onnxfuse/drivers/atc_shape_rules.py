@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.atc_values import InputFormat, Release, has_placeholder
+from onnxfuse.drivers.atc_values import has_placeholder
+from onnxfuse.drivers.atc_words import InputFormat, Release, Series
 from onnxfuse.drivers.command_line import Problem
 from onnxfuse.drivers.shape_grammar import (
     ANY,
@@ -83,20 +85,21 @@ def _inputs(
     options: AtcOptions, shapes: tuple[InputShape, ...], release: Release | None, *, profiled: bool
 ) -> Iterator[Problem]:
     names = [shape.name for shape in shapes if shape.name]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in sorted(name for name, count in Counter(names).items() if count > 1):
         yield Problem("--input_shape", _RULE, None, f"gives input {name!r} twice: give it once")
     dims = [dim for shape in shapes for dim in shape.dims]
     ranged = any(isinstance(dim, DimRange) for dim in dims)
     if ranged and profiled:
         message = "has a range, and profiles fill -1 only: write -1, or leave the profiles out"
         yield Problem("--input_shape", "profiles", "E10040", message)
-    if not names and all(isinstance(dim, int) and dim != ANY for dim in dims):
+    dynamic = ranged or ANY in dims
+    if not names and not any(isinstance(dim, str) for dim in dims) and (profiled or not dynamic):
         yield Problem("--input_shape", _RULE, "E10002", "names no input: write name:1,3,224,224")
-    if ranged and str(options.soc_version).startswith("Ascend310B"):
+    if ranged and Series.of(options.soc_version) is Series.A310B:
         yield Problem(
             "--input_shape", _RULE, None, f"has a range, which {options.soc_version} does not know: write a size"
         )
-    if release is Release.CANN_5 and not profiled and (ranged or ANY in dims):
+    if release is Release.CANN_5 and not profiled and dynamic:
         message = (
             "has an axis without a size, and CANN 5 takes that in --input_shape_range only: write it there, or profiles"
         )
@@ -129,7 +132,7 @@ def _profiles(options: AtcOptions, name: str, shapes: tuple[InputShape, ...] | N
 
 
 def _counted(options: AtcOptions, option: str, profiles: tuple[tuple[int, ...], ...]) -> Iterator[Problem]:
-    most = _MOST_PROFILES_950 if str(options.soc_version).startswith("Ascend950") else _MOST_PROFILES
+    most = _MOST_PROFILES_950 if Series.of(options.soc_version) is Series.A950 else _MOST_PROFILES
     if len(profiles) < 2:
         message = "has one profile, and atc wants 2 at least: add one, or write its sizes into --input_shape"
         yield Problem(option, "profiles", "E10035", message)
@@ -137,8 +140,8 @@ def _counted(options: AtcOptions, option: str, profiles: tuple[tuple[int, ...], 
         yield Problem(
             option, "profiles", "E10036", f"has {len(profiles)} profiles, and {most} is the most: leave some out"
         )
-    if len(set(profiles)) < len(profiles):
-        twice = next(profile for profile in profiles if profiles.count(profile) > 1)
+    twice = next((profile for profile, count in Counter(profiles).items() if count > 1), None)
+    if twice is not None:
         yield Problem(option, "profiles", "E10039", f"has {','.join(map(str, twice))} twice: take one away")
     if any(size == 0 for profile in profiles for size in profile):
         yield Problem(option, "profiles", "E10038", "has a size of 0: sizes are positive")

@@ -1,28 +1,18 @@
-"""What a value of an option of atc can be: vocabularies, numbers, switches and texts, and how each is read and written."""
+"""What a value of an option of atc can be: a word, a number, a switch, a path or a text, and how each is read and written."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any, Final
 
+from onnxfuse.drivers.atc_words import Number, Release, Word
+
 __all__ = [
-    "SOC_VERSIONS",
-    "BufferOptimize",
-    "CacheMode",
-    "CoreType",
-    "Framework",
-    "ImplMode",
-    "InputFormat",
     "Kind",
-    "LogLevel",
-    "Mode",
-    "OoLevel",
     "Option",
-    "PrecisionMode",
-    "PrecisionModeV2",
-    "Release",
     "Value",
     "has_placeholder",
     "option",
@@ -39,147 +29,12 @@ _TRUE: Final = frozenset(("1", "t", "true", "y", "yes"))
 _FALSE: Final = frozenset(("0", "f", "false", "n", "no"))
 
 
-SOC_VERSIONS: Final = {
-    "Ascend310": "Atlas 200, 300I (four chips), 500, 800-3000 and 800-3010",
-    "Ascend310P1": "Atlas inference series: 300I Pro, 300V Pro, 300I Duo",
-    "Ascend310P3": "Atlas inference series: 300I Pro, 300V Pro, 300I Duo",
-    "Ascend710": "Atlas inference series, in early releases",
-    "Ascend310B1": "Atlas 200I and 500 A2",
-    "Ascend910A": "Atlas training series",
-    "Ascend910B": "Atlas training series: the older 910B, not A2",
-    "Ascend910ProA": "Atlas training series",
-    "Ascend910ProB": "Atlas training series",
-    "Ascend910PremiumA": "Atlas training series",
-    "Ascend910B1": "Atlas A2: 800T A2, 800I A2",
-    "Ascend910B2": "Atlas A2: 800T A2, 800I A2",
-    "Ascend910B3": "Atlas A2: 800T A2, 800I A2",
-    "Ascend910B4": "Atlas A2: 800T A2, 800I A2",
-}
-"""The chips that are known, with what carries them. There are more: `npu-smi info` tells."""
-
-
-class Release(StrEnum):
-    """A generation of CANN, whose options differ."""
-
-    CANN_5 = "5.x"
-    CURRENT = "current"
-
-    @classmethod
-    def of(cls, version: str) -> Release:
-        """Returns the generation of a version: "5" and "5.1.RC1" are of the first, "8.0.0" of the second."""
-        return cls.CANN_5 if version.strip().partition(".")[0] == "5" else cls.CURRENT
-
-
-class Framework(IntEnum):
-    """Where a model comes from."""
-
-    CAFFE = 0
-    MINDSPORE = 1
-    TENSORFLOW = 3
-    ONNX = 5
-
-
-class Mode(IntEnum):
-    """What atc does."""
-
-    CONVERT = 0
-    TO_JSON = 1
-    CHECK = 3
-    DUMP_TO_JSON = 5
-    SHOW = 6
-    CONVERT_OM2 = 7
-    NANO = 30
-
-
-class InputFormat(StrEnum):
-    """The layout of the inputs."""
-
-    NCHW = "NCHW"
-    NHWC = "NHWC"
-    ND = "ND"
-    NCDHW = "NCDHW"
-
-
-class PrecisionMode(StrEnum):
-    """In which type operators compute."""
-
-    FORCE_FP16 = "force_fp16"
-    FORCE_FP32 = "force_fp32"
-    ALLOW_MIX_PRECISION = "allow_mix_precision"
-    ALLOW_FP32_TO_FP16 = "allow_fp32_to_fp16"
-    MUST_KEEP_ORIGIN_DTYPE = "must_keep_origin_dtype"
-    CUBE_FP16IN_FP32OUT = "cube_fp16in_fp32out"
-    ALLOW_MIX_PRECISION_FP16 = "allow_mix_precision_fp16"
-    ALLOW_MIX_PRECISION_BF16 = "allow_mix_precision_bf16"
-    ALLOW_FP32_TO_BF16 = "allow_fp32_to_bf16"
-
-
-class PrecisionModeV2(StrEnum):
-    """The same in newer releases."""
-
-    FP16 = "fp16"
-    ORIGIN = "origin"
-    CUBE_FP16IN_FP32OUT = "cube_fp16in_fp32out"
-    MIXED_FLOAT16 = "mixed_float16"
-    MIXED_BFLOAT16 = "mixed_bfloat16"
-    CUBE_HIF8 = "cube_hif8"
-    MIXED_HIF8 = "mixed_hif8"
-
-
-class ImplMode(StrEnum):
-    """Whether operators are to be exact or fast."""
-
-    HIGH_PRECISION = "high_precision"
-    HIGH_PERFORMANCE = "high_performance"
-    HIGH_PRECISION_FOR_ALL = "high_precision_for_all"
-    HIGH_PERFORMANCE_FOR_ALL = "high_performance_for_all"
-
-
-class BufferOptimize(StrEnum):
-    """Which buffer the compiler optimizes for."""
-
-    L1 = "l1_optimize"
-    L2 = "l2_optimize"
-    OFF = "off_optimize"
-
-
-class CoreType(StrEnum):
-    """The cores that run the model."""
-
-    AI_CORE = "AiCore"
-    VECTOR_CORE = "VectorCore"
-
-
-class LogLevel(StrEnum):
-    """How much atc logs."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    NULL = "null"
-
-
-class CacheMode(StrEnum):
-    """What atc does with its cache of compiled operators."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-    FORCE = "force"
-
-
-class OoLevel(StrEnum):
-    """How hard the graph is optimized."""
-
-    O1 = "O1"
-    O3 = "O3"
-
-
 class Kind(StrEnum):
     """How a value is read."""
 
     TEXT = "text"
     PATH = "path"
+    FILE = "path of a file that is read"
     NUMBER = "number"
     SWITCH = "0 or 1"
     FLAG = "true or false"
@@ -193,25 +48,40 @@ class Option:
         kind: How its value is read.
         choices: Its vocabulary, where it has one.
         allowed: The texts that are allowed; empty where any is.
+        pattern: What a text matches as a whole; empty where any does.
+        example: Texts that match.
         releases: The generations of CANN that have it.
         code: The vendor's error code for a value that is not allowed.
     """
 
     kind: Kind
-    choices: type[Enum] | None
+    choices: type[Word | Number] | None
     allowed: tuple[str, ...]
+    pattern: str
+    example: str
     releases: frozenset[Release]
     code: str
 
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is a path."""
+        return self.kind in (Kind.PATH, Kind.FILE)
+
 
 def option(
-    kind: Kind | type[Enum] = Kind.TEXT, *, allowed: str = "", only: Release | None = None, code: str | None = None
+    kind: type[Word | Number] | Kind = Kind.TEXT,
+    *,
+    allowed: str = "",
+    like: tuple[str, str] = ("", ""),
+    only: Release | None = None,
+    code: str | None = None,
 ) -> Any:
     """Returns the field of an option, None by default.
 
     Args:
         kind: How its value is read, or its vocabulary.
         allowed: The texts that are allowed, where its kind does not tell.
+        like: A pattern that its text matches as a whole, and examples.
         only: The one generation of CANN that has it.
         code: The vendor's error code for a value that is not allowed, where its kind does not tell.
     """
@@ -226,7 +96,7 @@ def option(
         texts = ("true", "false")
     code = code or {Kind.SWITCH: "E10006", Kind.FLAG: "E10005"}.get(kind, "E10001")
     releases = frozenset(Release) if only is None else frozenset((only,))
-    return field(default=None, metadata={"option": Option(kind, choices, texts, releases, code)})
+    return field(default=None, metadata={"option": Option(kind, choices, texts, *like, releases, code)})
 
 
 def option_name(word: str) -> str:
@@ -235,14 +105,16 @@ def option_name(word: str) -> str:
     return head.lstrip("-").replace("-", "_") if head.startswith("-") else ""
 
 
-def typed(of: Option, value: Value | None) -> Value | None:
+def typed(of: Option, value: Value | os.PathLike[str] | None) -> Value | None:
     """Returns a value as what it says: a member of its vocabulary, a number, a truth; what says none of it stays text.
 
     Raises:
-        TypeError: It is neither text nor number nor truth.
+        TypeError: It is neither text nor number nor truth, nor the path of an option that takes one.
     """
     if value is None:
         return None
+    if of.is_path and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, str | int):
         raise TypeError(f"a value of an option of atc is a text, a number or a truth, not {type(value).__name__}")
     if of.kind is Kind.FLAG:
@@ -253,7 +125,7 @@ def typed(of: Option, value: Value | None) -> Value | None:
         text = str(int(value)) if isinstance(value, bool) else str(value)
         found = int(text) if re.fullmatch("[0-9]{1,18}", text) else text
     if of.choices is not None and str(found) in of.allowed:
-        member: Value = of.choices(found)  # type: ignore[assignment]  # of a StrEnum or an IntEnum
+        member: Value = of.choices(found)  # type: ignore[arg-type]  # a text for a Word, a number for a Number
         return member
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 __all__ = ["SHELL_SYNTAX", "CommandLine", "Problem", "read_command"]
@@ -15,7 +16,13 @@ __all__ = ["SHELL_SYNTAX", "CommandLine", "Problem", "read_command"]
 SHELL_SYNTAX: Final = "shell-syntax"
 
 # Words that run the command after them.
-_RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "timeout", "command", "$"))
+_RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "timeout", "command", "$", "%"))
+# Words of the shell: those that begin and end a construct, and those that a command can follow.
+_OPENERS: Final = frozenset(("if", "while", "until", "for", "select", "case", "{"))
+_CLOSERS: Final = frozenset(("fi", "done", "esac", "}"))
+_KEYWORDS: Final = frozenset(("if", "then", "elif", "else", "while", "until", "do", "{", "!"))
+# What a shell writes before a line: `root@host:~#`, `(base) [me@host ~]$`; a `#` by itself only before the program.
+_PROMPT: Final = r"\s*(?:\(\w+\) *)?(?:\[[^]\n]*\][$#%]|[\w.@:/~-]+[#$%]|#(?= *{program} )) +"
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _REDIRECTION: Final = re.compile(r"&>>?|>>|>\||>&|<>|<<<|<<-?|<&|>|<")
 _OPERATOR: Final = re.compile(r"&&|\|\||\|&|;;|[|&;()]")
@@ -67,24 +74,28 @@ class CommandLine:
 
 
 def read_command(line: str, program: str) -> CommandLine:
-    """Finds the command that runs `program` in a line and splits it into words. Never raises."""
-    scanner = _Scanner(line)
+    """Finds the command that runs `program` in a line and splits it into words. Never raises.
+
+    In a construct of the shell (a loop, a condition) it is the first such command, and what is around it is one problem.
+    """
+    prompt = re.match(_PROMPT.format(program=re.escape(program)), line)
+    scanner = _Scanner(line if prompt is None else line[prompt.end() :])
     scanner.scan()
-    problems = scanner.problems
-    commands = [words for words in scanner.commands if words]
-    for words in commands:
+    problems = [] if prompt is None else [_before(prompt.group().strip(), program)]
+    for at, words in enumerate(scanner.commands):
         start = _start(words, program)
         if start is not None:
-            for word in words[:start]:
-                problems.append(_before(word, program))
+            construct = _construct(scanner, at, start)
+            problems += scanner.problems if construct is None else [_inside(construct, program), *scanner.within(at)]
+            problems += [_before(word, program) for word in words[:start] if word not in _KEYWORDS]
             if words[start] != program:
                 message = f"{program} is named by a path: onnxfuse looks it up on PATH; tell its driver where it is"
                 problems.append(Problem(words[start], SHELL_SYNTAX, None, message))
             return CommandLine(tuple(words[start + 1 :]), tuple(problems))
-    first = commands[0] if commands else []
+    first = next((words for words in scanner.commands if words), [])
     message = f"the line {'does not begin with' if first else 'is empty: begin it with'} {program}"
-    problems.insert(0, Problem((first[0] if first else "") or "''", SHELL_SYNTAX, None, message))
-    return CommandLine(tuple(first), tuple(problems))
+    missing = Problem((first[0] if first else "") or "''", SHELL_SYNTAX, None, message)
+    return CommandLine(tuple(first), (missing, *problems, *scanner.problems))
 
 
 def _start(words: list[str], program: str) -> int | None:
@@ -95,9 +106,26 @@ def _start(words: list[str], program: str) -> int | None:
             return at
         if word in _RUNNERS:
             running = True
-        elif not running and not _ASSIGNMENT.fullmatch(word):
+        elif not running and word not in _KEYWORDS and not _ASSIGNMENT.fullmatch(word):
             return None
     return None
+
+
+def _construct(scanner: _Scanner, at: int, start: int) -> str | None:
+    """Returns the word that begins the shell's construct in which the command at `at` stands, if there is one."""
+    open_: list[str] = []
+    for words in (*scanner.commands[:at], scanner.commands[at][:start]):
+        for word in takewhile(lambda word: word in _OPENERS | _KEYWORDS | _CLOSERS, words):
+            if word in _OPENERS:
+                open_.append(word)
+            elif word in _CLOSERS and open_:
+                open_.pop()
+    return next((word for word in (*open_, *scanner.commands[at][:start]) if word in _OPENERS | _KEYWORDS), None)
+
+
+def _inside(construct: str, program: str) -> Problem:
+    message = f"{program} stands in a construct of the shell, of which its driver runs nothing: give the command alone"
+    return Problem(construct, SHELL_SYNTAX, None, message)
 
 
 def _before(word: str, program: str) -> Problem:
@@ -115,7 +143,8 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.commands: list[list[str]] = [[]]
-        self.problems: list[Problem] = []
+        self.told: list[tuple[int, Problem]] = []  # with the command that it is about
+        self.ends: dict[int, Problem] = {}  # by command: what ended it
         self.word: str | None = None
         self.quoted = False  # whether any of the word is
         self.redirection: str | None = None  # one that waits for its file
@@ -155,6 +184,17 @@ class _Scanner:
         if self.redirection is not None:
             self._end_redirection("")
 
+    @property
+    def problems(self) -> list[Problem]:
+        """All that needs a shell, or breaks one."""
+        return [problem for _, problem in self.told]
+
+    def within(self, at: int) -> list[Problem]:
+        """Returns what of that is about one command. What ends it is not, where a word of the shell follows."""
+        following = next((words[0] for words in self.commands[at + 1 :] if words), None)
+        end = self.ends.get(at) if following in _CLOSERS | _KEYWORDS else None
+        return [problem for index, problem in self.told if index == at and problem is not end]
+
     # ------------------------------------------------------------------ words
 
     def _add(self, text: str, *, length: int | None = None) -> None:
@@ -174,7 +214,15 @@ class _Scanner:
         word = self.word or ""
         option = word.partition("=")[0] if word.startswith("-") else ""
         where = f"in {option}: " if option else ""
-        self.problems.append(Problem(subject, rule, None, where + message))
+        self._tell(Problem(subject, rule, None, where + message))
+
+    def _tell(self, problem: Problem) -> None:
+        self.told.append((len(self.commands) - 1, problem))
+
+    def _end_command(self) -> None:
+        """Begins another command. What ended this one is the last that was told."""
+        self.ends[len(self.commands) - 1] = self.told[-1][1]
+        self.commands.append([])
 
     # ------------------------------------------------------------------ quotes
 
@@ -294,7 +342,7 @@ class _Scanner:
         if rest and self.commands[-1]:
             self._report("line break", "ends the command: put a backslash before it, or write one line")
             if not rest.startswith("-"):
-                self.commands.append([])
+                self._end_command()
 
     def _redirect(self) -> None:
         found = _REDIRECTION.match(self.text, self.at)
@@ -313,15 +361,15 @@ class _Scanner:
     def _end_redirection(self, file: str) -> None:
         sign, self.redirection = self.redirection or "", None
         message = f"a redirection ({_short(sign + file)}): the driver keeps the log itself; leave it out"
-        self.problems.append(Problem(sign, SHELL_SYNTAX, None, message))
+        self._tell(Problem(sign, SHELL_SYNTAX, None, message))
 
     def _operate(self) -> None:
         found = _OPERATOR.match(self.text, self.at)
         sign = found.group() if found else self.text[self.at]
         message = "unquoted, it ends the command: quote the value it belongs to, or leave out what is no part of it"
-        self._report(sign, message)
         self._end_word()
-        self.commands.append([])
+        self._report(sign, message)
+        self._end_command()
         self.at += len(sign)
 
 

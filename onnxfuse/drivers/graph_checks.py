@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from onnxfuse.drivers.atc_model import input_shapes
 from onnxfuse.drivers.atc_options import AtcOptions
 from onnxfuse.drivers.atc_shape_rules import PROFILES
+from onnxfuse.drivers.atc_words import major_version
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.op_names import named
 from onnxfuse.drivers.operator_checks import check_operators
 from onnxfuse.drivers.renames import Outputs
-from onnxfuse.drivers.shape_grammar import ANY, GrammarError, InputShape, parse_input_shape, parse_out_nodes
+from onnxfuse.drivers.shape_grammar import (
+    ANY,
+    GrammarError,
+    InputShape,
+    parse_input_shape,
+    parse_out_nodes,
+    parse_shape_range,
+)
 from onnxfuse.drivers.speed_checks import check_speed
 from onnxfuse.drivers.value_checks import check_values
 from onnxfuse.errors import UsageError
@@ -45,33 +53,19 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
         ModelError: The model cannot be read.
         UsageError: `cann` is no version.
     """
-    generation = generation_of(cann)
+    generation = major_version(cann)
     opened = open_model(model)
     proto = opened.as_source().proto
     found = [
         *check_operators(proto, generation, cann),
         *_names(proto),
-        *_shapes(proto, options, generation),
+        *_inputs(proto, options, generation),
         *_out_nodes(proto, options),
         *check_values(opened, options),
         *check_speed(model, proto),
     ]
     order = list(Severity)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
-
-
-def generation_of(cann: str) -> int | None:
-    """Returns the first number of a version of CANN; None where none is given.
-
-    Raises:
-        UsageError: It is no version.
-    """
-    if not cann:
-        return None
-    first = cann.partition(".")[0]
-    if not (first.isascii() and first.isdecimal() and len(first) < 3 and int(first) >= 5):
-        raise UsageError(f"{cann} is no version of CANN from 5 on: give it as 5.1 or 8.0.0")
-    return int(first)
 
 
 # ---- names
@@ -107,11 +101,15 @@ def _repeated(names: Iterable[str]) -> list[str]:
 # ---- inputs
 
 
-def _shapes(proto: onnx.ModelProto, options: AtcOptions, generation: int | None) -> Iterator[Finding]:
-    given = options.input_shape or ""
+def _inputs(proto: onnx.ModelProto, options: AtcOptions, generation: int | None) -> Iterator[Finding]:
+    """Compares what options say of inputs with those of the model."""
+    name, read = "input_shape", parse_input_shape
+    if options.input_shape_range:  # which overrides it
+        name, read = "input_shape_range", parse_shape_range
+    given = getattr(options, name)
     try:
         inputs = {shape.name: shape for shape in input_shapes(proto)}
-        shapes = parse_input_shape(given) if given else ()
+        shapes = read(given) if given else ()
     except UsageError as error:
         yield Finding(Severity.ERROR, "input-shape", str(error), "")
         return
@@ -123,42 +121,46 @@ def _shapes(proto: onnx.ModelProto, options: AtcOptions, generation: int | None)
         )
     if shapes and not shapes[0].name:  # by position
         shapes = tuple(InputShape(name, s.dims) for name, s in zip(inputs, shapes, strict=False))
-    made = {value for node in proto.graph.node for value in node.output} | {node.name for node in proto.graph.node}
+    halves = (options.input_fp16_nodes or "").split(";")
+    yield from _unknown(proto, inputs, (shape.name for shape in shapes), "input-shape", f"--{name}")
+    yield from _unknown(proto, inputs, filter(None, map(str.strip, halves)), "input-fp16", "--input_fp16_nodes")
     for shape in shapes:
-        if shape.name not in inputs:
-            inner = shape.name in made or any(tensor.name == shape.name for tensor in proto.graph.initializer)
-            what = "is no input of the model, but inside of it" if inner else "is not in the model"
-            cure = f"its inputs are {', '.join(inputs)}"
-            yield Finding(
-                Severity.ERROR,
-                "input-shape",
-                f"{shape.name} {what}",
-                cure,
-                ("--input_shape",),
-                "E10017" if inner else "E10016",
-            )
-        else:
-            yield from _against(shape, inputs[shape.name])
+        if shape.name in inputs:
+            yield from _against(shape, inputs[shape.name], f"--{name}")
     filled = any(getattr(options, name) for name in (*PROFILES, "input_shape_range"))
     if not filled and not (generation == 5 and given):
         settled = {**inputs, **{shape.name: shape for shape in shapes}}
         yield from _dynamic(settled, inputs, generation)
 
 
-def _against(given: InputShape, stated: InputShape) -> Iterator[Finding]:
+def _unknown(
+    proto: onnx.ModelProto, inputs: Collection[str], names: Iterable[str], check: str, option: str
+) -> Iterator[Finding]:
+    """Finds names that no input has."""
+    unknown = [name for name in names if name not in inputs]
+    inner = {value for node in proto.graph.node for value in (node.name, *node.output)} if unknown else set()
+    inner |= {tensor.name for tensor in proto.graph.initializer} if unknown else set()
+    for name in unknown:
+        what = "is no input of the model, but inside of it" if name in inner else "is not in the model"
+        code = "E10017" if name in inner else "E10016"
+        yield Finding(Severity.ERROR, check, f"{name} {what}", f"its inputs are {', '.join(inputs)}", (option,), code)
+
+
+def _against(given: InputShape, stated: InputShape, option: str) -> Iterator[Finding]:
     """Compares a shape that is given with the one of the model."""
-    shown = ",".join(map(str, given.dims))
     if len(given.dims) != len(stated.dims):
+        shown = ",".join(map(str, given.dims))
         message = f"{given.name} has {len(stated.dims)} dims, and {len(given.dims)} are given: {shown}"
-        yield Finding(Severity.ERROR, "input-shape", message, "give one for each", ("--input_shape",), "E10049")
+        yield Finding(Severity.ERROR, "input-shape", message, "give one for each", (option,), "E10049")
         return
     for axis, (dim, was) in enumerate(zip(given.dims, stated.dims, strict=True)):
-        if ANY not in (dim, was) and isinstance(dim, int) and dim != was:
+        fits = was == ANY or isinstance(dim, str) or str(dim) in (str(was), f"{was}~{was}")
+        if not fits:
             message = (
                 f"{given.name} has {was} at axis {axis} in the model, and {dim} is given: what is inside may not follow"
             )
             cure = "export the model with that size, or with a symbolic one"
-            yield Finding(Severity.WARNING, "input-shape", message, cure, ("--input_shape",), "E10050")
+            yield Finding(Severity.WARNING, "input-shape", message, cure, (option,), "E10050")
 
 
 def _dynamic(

@@ -217,10 +217,12 @@ def _with_keep_dtype(options: AtcOptions, renames: Renames, to: Path, found: lis
     given = options.keep_dtype or ""
     try:
         lines = Path(given).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+    except OSError:
+        return options  # which `problems_of` tells
+    except ValueError as error:
         cure = "give a text file of node names"
         message = f"the file cannot be read: {error}"
-        found.append(Finding(Severity.ERROR, "keep-dtype", message, cure, ("--keep_dtype",), "E10410"))
+        found.append(Finding(Severity.ERROR, "keep-dtype", message, cure, ("--keep_dtype",)))
         return options
     mapped = renames.lines_of_nodes(lines)
     if mapped == lines:

@@ -231,6 +231,9 @@ def test_names_of_before(cli: Cli, atc: Path) -> None:
     save_model(Path("m.onnx"), CHAIN)
     Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
     Path("keep.txt").write_text("cut\nact\n")
+    missing = cli("atc", "out.onnx", *SOC, "--keep_dtype=no.txt", "--report", "report.json")
+    assert missing.code == 2
+    assert missing.err.count("no.txt") == missing.err.count("E10410") == 1
     given = ("atc", "out.onnx", *SOC, "--keep_dtype=keep.txt")
     done = cli(*given, "--out_nodes=cut_again:0", "--report", "report.json")
     assert done.code == 0, done.err

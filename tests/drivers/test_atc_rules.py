@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import pytest
 
+from onnxfuse.drivers import atc_shape_rules
 from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_values import SOC_VERSIONS, Release
+from onnxfuse.drivers.atc_words import SOC_VERSIONS, Number, Release, Word
+from onnxfuse.drivers.shape_grammar import InputShape
 
 GOOD: Final = AtcOptions.parse("atc --model=m.onnx --framework=5 --output=m --soc_version=Ascend310")
 WHEN: Final = {"input_format": "ND", "input_shape": "x:-1,3,-1,-1;y:-1,2"}
@@ -52,6 +54,15 @@ def broken(release: Release | None = None, **options: Any) -> list[tuple[str, st
         {"soc_version": "Ascend950PR_9589"},
         {"soc_version": "{chip_name}"},
         {"soc_version": "Ascend310P3", "core_type": "VectorCore"},
+        {"soc_version": "Ascend710", "core_type": "VectorCore"},
+        {"soc_version": "Ascend910B4-1"},
+        {"soc_version": "Ascend310P3", "aicore_num": "8|"},
+        {"soc_version": "Ascend910B1", "aicore_num": "20|40"},
+        {"aicore_num": "2"},
+        {"aicore_num": "$n"},
+        {"optimization_switch": "PassA:on;PassB:off"},
+        {"host_env_os": "linux", "host_env_cpu": "aarch64"},
+        {"model": None, "framework": None, "output": None, "singleop": "op.json"},
         {"output": "$out/m_{bs}"},
         {"output": "模型/m"},
         *({"soc_version": name} for name in SOC_VERSIONS),
@@ -85,6 +96,7 @@ def test_nothing_is_wrong(options: dict[str, Any]) -> None:
         ({"soc_version": "Ascend910A", "core_type": "VectorCore"}, "--core_type", None),
         ({"input_shape": "x:1,a"}, "--input_shape", "E10002"),
         ({"input_shape": "1,3,224,224"}, "--input_shape", "E10002"),
+        ({"input_shape": "-1,3", "dynamic_batch_size": "1,2"}, "--input_shape", "E10002"),
         ({"input_shape": "x:0"}, "--input_shape", "E10011"),
         ({"input_shape": "x:1;x:2"}, "--input_shape", None),
         ({"input_shape": "x:1~2", "soc_version": "Ascend310B1"}, "--input_shape", None),
@@ -141,6 +153,11 @@ def test_nothing_is_wrong(options: dict[str, Any]) -> None:
         ({"optypelist_for_implmode": "Gelu"}, "--optypelist_for_implmode", "E10001"),
         ({"modify_mixlist": "l.json"}, "--modify_mixlist", "E10001"),
         ({"modify_mixlist": "l.json", "precision_mode": "force_fp16"}, "--modify_mixlist", "E10001"),
+        ({"host_env_os": "windows"}, "--host_env_os", "E10001"),
+        ({"host_env_cpu": "riscv"}, "--host_env_cpu", "E10001"),
+        ({"aicore_num": "abc"}, "--aicore_num", "E10001"),
+        ({"optimization_switch": "foo"}, "--optimization_switch", "E10001"),
+        ({"device_id": "-1"}, "--device_id", "E10003"),
         ({"auto_tune_mode": "XX"}, "--auto_tune_mode", "E10001"),
         ({"auto_tune_mode": "RL", "op_bank_path": "b"}, "--auto_tune_mode", None),
         ({"weight": "w.bin"}, "--weight", None),
@@ -166,6 +183,84 @@ def test_some_belong_to_newer_releases(options: dict[str, Any], subject: str) ->
     assert broken(**options) == []
     assert broken(Release.CURRENT, **options) == []
     assert [found for found, _ in broken(Release.CANN_5, **options)] == [subject]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": 7},
+        {"mode": 30},
+        {"precision_mode": "cube_fp16in_fp32out"},
+        {"precision_mode": "allow_mix_precision_fp16"},
+        {"precision_mode": "allow_mix_precision_bf16"},
+        {"precision_mode": "allow_fp32_to_bf16"},
+        {"op_select_implmode": "high_precision_for_all"},
+        {"op_select_implmode": "high_performance_for_all"},
+        {"output_type": "INT8"},
+        {"output_type": "HIF8"},
+        {"out_nodes": "a:0;b:0", "output_type": "a:0:FP16;b:0:INT32"},
+    ],
+)
+def test_words_belong_to_newer_releases(options: dict[str, Any]) -> None:
+    """As options do; the chip is one that takes them all."""
+    subject = f"--{list(options)[-1]}"
+    assert broken(soc_version="Ascend910B1", **options) == []
+    assert broken(Release.CURRENT, soc_version="Ascend910B1", **options) == []
+    assert broken(Release.CANN_5, soc_version="Ascend910B1", **options) == [(subject, "E10001")]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [(name, word) for name, of in AtcOptions.table().items() for word in of.choices or ()]
+)
+def test_a_word_is_its_text(name: str, word: Word | Number) -> None:
+    values: dict[str, Any] = {name: str(word.value)}
+    assert getattr(AtcOptions(**values), name) is word
+    assert AtcOptions(**values).argv() == ["atc", f"--{name}={word.value}"]
+    assert word.taken.release in (None, Release.CURRENT)
+
+
+@pytest.mark.parametrize(
+    ("option", "mode"),
+    [
+        ("precision_mode", "allow_mix_precision_bf16"),
+        ("precision_mode", "allow_fp32_to_bf16"),
+        ("precision_mode_v2", "mixed_bfloat16"),
+    ],
+)
+def test_bfloat16_belongs_to_newer_chips(option: str, mode: str) -> None:
+    for soc in ("Ascend310", "Ascend310P3", "Ascend710", "Ascend910A", "Ascend910B"):
+        assert broken(None, **{"soc_version": soc, option: mode}) == [(f"--{option}", None)]
+        assert broken(soc_version=soc, precision_mode="allow_mix_precision") == []
+    for soc in ("Ascend310B1", "Ascend910B4", "Ascend910_9391", "Ascend950PR_9599", "Ascend031", "$1"):
+        assert broken(None, **{"soc_version": soc, option: mode}) == []
+
+
+@pytest.mark.parametrize("soc", ["Ascend310", "Ascend310B1", "Ascend910B1"])
+def test_vector_cores_of_their_own(soc: str) -> None:
+    assert broken(soc_version=soc, core_type="VectorCore") == [("--core_type", None)]
+    assert broken(soc_version=soc, core_type="AiCore") == []
+
+
+class Compared(str):
+    """A text that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_many_inputs_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = tuple(InputShape(Compared(f"x{at}"), (1,)) for at in range(1000))
+    shapes += (InputShape(Compared("x7"), (1,)),)
+    monkeypatch.setattr(atc_shape_rules, "parse_input_shape", lambda _: shapes)
+    monkeypatch.setattr(Compared, "compared", 0)
+    assert broken(input_shape="any") == [("--input_shape", None)]
+    assert Compared.compared < 10 * len(shapes)
 
 
 def test_auto_tune_belongs_to_the_older_one() -> None:

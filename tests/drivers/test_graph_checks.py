@@ -259,6 +259,39 @@ def test_input_shapes(shape: str, severity: Severity, code: str) -> None:
     assert (finding.severity, finding.code) == (severity, code)
 
 
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"input_shape": "x:-1,4", "dynamic_batch_size": "1,2"}, "E10050"),
+        ({"input_shape": "x:2~4,4"}, "E10050"),
+        ({"input_shape": "x:1~1,4"}, None),
+        ({"input_shape": "x:$bs,4"}, None),
+        ({"input_shape_range": "x:[1~8,4]"}, "E10050"),
+        ({"input_shape_range": "[1,5]"}, "E10050"),
+        ({"input_shape_range": "[1,4]"}, None),
+        ({"input_shape_range": "x:[1,4,1]"}, "E10049"),
+        ({"input_shape_range": "z:[1,4]"}, "E10016"),
+        ({"input_shape_range": "one:[1,4]"}, "E10017"),
+        ({"input_fp16_nodes": "x"}, None),
+        ({"input_fp16_nodes": "x;"}, None),
+        ({"input_fp16_nodes": "nope"}, "E10016"),
+        ({"input_fp16_nodes": "x;one"}, "E10017"),
+        ({"input_fp16_nodes": "x,one"}, "E10016"),
+    ],
+)
+def test_inputs_and_the_graph(given: dict[str, str], code: str | None) -> None:
+    items = [item for item in found(parsed(PLAIN), **given) if item.check in ("input-shape", "input-fp16")]
+    option = "--" + next(iter(given))
+    assert [(item.code, item.at) for item in items] == ([(code, (option,))] if code else [])
+    for item in items:
+        assert item.severity is (Severity.WARNING if code == "E10050" else Severity.ERROR)
+
+
+def test_a_range_on_an_axis_without_a_size() -> None:
+    assert not found(parsed(PLAIN, inputs=DYNAMIC), input_shape_range="x:[1~8,4]")
+    assert not found(parsed(PLAIN, inputs=DYNAMIC), input_shape="x:1~8,4")
+
+
 def test_a_model_without_inputs() -> None:
     model = parsed("[one] y = Constant <value = float[1, 4] {1, 2, 3, 4}> ()", inputs="")
     assert only(model, "input-shape").code == "E16001"

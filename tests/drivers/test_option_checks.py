@@ -10,6 +10,7 @@ import onnx.parser
 import pytest
 
 from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc_values import Kind
 from onnxfuse.drivers.findings import Severity
 from onnxfuse.drivers.graph_checks import check_graph
 from onnxfuse.drivers.option_checks import problems_of
@@ -68,7 +69,7 @@ def test_options_of_another_release() -> None:
     given = replace(GIVEN, precision_mode_v2="fp16")
     assert not problems_of(given)
     assert not problems_of(given, "8.0")
-    for version in ("5", "5.1"):
+    for version in ("5", "05.1", "5.1"):
         assert [item.check for item in problems_of(given, version)] == ["release"]
 
 
@@ -87,3 +88,36 @@ def test_an_input_of_an_odd_name(shape: str, checks: list[str]) -> None:
     model.graph.input[0].name = model.graph.node[0].input[0] = "x{1}"
     given = replace(GIVEN, input_shape=shape)
     assert [item.check for item in (*problems_of(given), *check_graph(model, given))] == checks
+
+
+FILES: Final = [name for name, of in AtcOptions.table().items() if of.kind is Kind.FILE]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_read_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = replace(GIVEN, precision_mode="allow_mix_precision", **{name: "a.cfg"})  # type: ignore[arg-type]
+    assert not given.problems()  # which looks at no file
+    (found,) = problems_of(given)
+    assert (found.severity, found.code) == (Severity.ERROR, "E10410")
+    assert found.message.startswith(f"--{name}: a.cfg")
+    Path("a.cfg").mkdir()
+    assert [item.code for item in problems_of(given)] == ["E10410"]
+    Path("a.cfg").rmdir()
+    Path("a.cfg").touch()
+    assert not problems_of(given)
+
+
+def test_files_of_odd_names() -> None:
+    for name in ("x" * 300, "m.onnx/x"):
+        assert [item.code for item in problems_of(replace(GIVEN, keep_dtype=name))] == ["E10410"]
+
+
+def test_what_is_written_need_not_be_there() -> None:
+    given = replace(GIVEN, check_report="r.json", debug_dir="d", op_compiler_cache_dir="c", mdl_bank_path="b")
+    assert not problems_of(given)
+
+
+@pytest.mark.parametrize(("shape", "checks"), [("x{1}:[1,4]", []), ("x{1}:[{bs},4]", ["placeholder"])])
+def test_a_range_of_an_input_of_an_odd_name(shape: str, checks: list[str]) -> None:
+    assert [item.check for item in problems_of(replace(GIVEN, input_shape_range=shape))] == checks

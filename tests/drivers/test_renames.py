@@ -162,7 +162,8 @@ def test_options_that_need_nothing(rewritten: Path) -> None:
 
 
 def test_options_that_speak_of_what_is_gone(rewritten: Path) -> None:
-    given = AtcOptions(out_nodes="cut:0", keep_dtype="no.txt")
+    Path("odd.txt").write_bytes(b"\xff")
+    given = AtcOptions(out_nodes="cut:0", keep_dtype="odd.txt")
     mapped, found = renamed_options(given, Renames.read(Path("report.json")), outputs("out.onnx"), Path("kept.txt"))
     assert mapped == given
     assert [(finding.severity, finding.check) for finding in found] == [
