@@ -57,11 +57,12 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a compiler: its options, the command, and the batch size where one was asked for."""
+    """One run of a compiler: its options, the command, the batch size where one was asked for, and what it is to read."""
 
     options: AtcOptions
     words: tuple[str, ...]
     batch_size: int | None
+    files: Mapping[Path, str]
 
 
 def add_options(parser: argparse.ArgumentParser, program: str) -> None:
@@ -150,7 +151,9 @@ def _jobs_of(arguments: argparse.Namespace, compiler: Compiler) -> tuple[list[Jo
     """Returns the runs that are asked for, and what was found to be wrong with them."""
     from onnxfuse.drivers._compiling import target_of
     from onnxfuse.drivers._process import check_script
-    from onnxfuse.drivers.renames import Outputs, Renames, renamed_options
+    from onnxfuse.drivers.renamed_options import renamed_options
+    from onnxfuse.drivers.renames import Outputs, Renames
+    from onnxfuse.model_io import open_model
 
     if arguments.set_env is not None:
         check_script(arguments.set_env)
@@ -161,7 +164,9 @@ def _jobs_of(arguments: argparse.Namespace, compiler: Compiler) -> tuple[list[Jo
     sizes = _sizes(arguments.batch_size)
     if arguments.batch_size is not None and {"input_shape", "input_shape_range"} & set(given):
         raise UsageError("--batch-size and --input_shape exclude each other: the shape says the batch")
-    renames = Renames.read(arguments.report) if arguments.report is not None else None
+    opened = open_model(arguments.model)
+    renames = Renames.read(arguments.report, opened) if arguments.report is not None else None
+    now = Outputs.of(opened.as_source().proto.graph)
     dims = options.dims_of(arguments)
     found: list[Finding] = []
     jobs = []
@@ -174,13 +179,9 @@ def _jobs_of(arguments: argparse.Namespace, compiler: Compiler) -> tuple[list[Jo
         )
         made = _with_more(made, arguments.handed_on)
         target_of(made.output, compiler.name)
-        if renames is not None:
-            from onnxfuse.model_io import open_model
-
-            now = Outputs.of(open_model(arguments.model).as_source().proto.graph)
-            made, notes = renamed_options(made, renames, now, Path(f"{made.output}.keep_dtype.txt"))
-            found += notes
-        jobs.append(Job(made, tuple(compiler.argv(made)), size))
+        renamed = renamed_options(made, renames, now, Path(f"{made.output}.keep_dtype.txt"))
+        found += renamed.findings
+        jobs.append(Job(renamed.options, tuple(compiler.argv(renamed.options)), size, renamed.files))
     return jobs, list(dict.fromkeys(found))
 
 
@@ -222,8 +223,11 @@ def _check(
 
     found = [*notes]
     for job in jobs:
-        found += problems_of(job.options, arguments.cann, without=("--soc_version",) if compiler.soc is None else ())
-    found += check_graph(arguments.model, jobs[0].options, cann=arguments.cann)
+        without = ("--soc_version",) if compiler.soc is None else ()
+        found += problems_of(job.options, arguments.cann, without=without, written=job.files)
+    told = {(finding.check, finding.at) for finding in notes if finding.at}
+    graph = check_graph(arguments.model, jobs[0].options, cann=arguments.cann)
+    found += (finding for finding in graph if (finding.check, finding.at) not in told)
     return list(dict.fromkeys(found))
 
 
@@ -292,6 +296,9 @@ def _print_commands(
             check_program(compiler.name, os.environ)
         except CompileError as error:  # no reason to stop: the commands may be for another machine
             options.say(f"note: {error}")
+    for job in jobs:
+        for path, text in job.files.items():
+            options.say(f"note: a run writes {path}: {', '.join(text.splitlines())}")
     if arguments.json:
         rows = [{"batch_size": job.batch_size, "command": list(job.words), "status": "dry-run"} for job in jobs]
         options.print_json({"runs": rows, "findings": [finding.to_dict() for finding in found]})
@@ -303,8 +310,26 @@ def _print_commands(
 
 
 def _run(arguments: argparse.Namespace, compiler: Compiler, job: Job, environment: Mapping[str, str]) -> Compiled:
+    from onnxfuse.drivers._compiling import check_program
+
+    check_program(compiler.name, environment)
+    _write(job.files)
     on_line = options.say if arguments.show_log else None
     return compiler.run(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    from onnxfuse.model_io.staging import Staging
+
+    try:
+        with Staging() as staging:
+            for path, text in files.items():
+                with staging.file(path) as file:
+                    file.write(text.encode())
+            staging.commit()
+    except OSError as error:
+        where = error.filename2 or error.filename
+        raise UsageError(f"{where}: cannot be written: {error.strerror or error}") from error
 
 
 def _row(made: Compiled) -> dict[str, Any]:

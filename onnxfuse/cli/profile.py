@@ -59,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         from onnxfuse.drivers.renames import Renames
         from onnxfuse.model_io import open_model
 
-        origins = {} if arguments.report is None else Renames.read(arguments.report).origins
-        nodes = open_model(arguments.model).as_source().proto.graph.node
+        opened = open_model(arguments.model)
+        origins = {} if arguments.report is None else Renames.read(arguments.report, opened).origins
+        nodes = opened.as_source().proto.graph.node
         found = profile(summary, nodes, *passes_by_node(arguments.model), origins)
     if arguments.json:
         model = None if arguments.model is None else str(arguments.model)

@@ -5,7 +5,6 @@ What is known is old and new guides, and the sources of the converter. What it i
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from onnxfuse.drivers.shape_grammar import (
     ANY,
     GrammarError,
     InputShape,
+    out_nodes_text,
     parse_input_shape,
     parse_out_nodes,
     parse_shape_range,
@@ -187,12 +187,12 @@ def _out_nodes(proto: onnx.ModelProto, options: AtcOptions) -> Iterator[Finding]
     if not options.out_nodes:
         return
     outputs = Outputs.of(proto.graph)
-    at = ("--out_nodes",)
     try:
         entries = parse_out_nodes(options.out_nodes)
     except GrammarError:
         return  # which `problems_of` tells
     for entry in entries:
+        at = (out_nodes_text((entry,)),)
         if entry.index is None:
             if entry.name not in outputs.names:
                 cure = (
@@ -213,5 +213,5 @@ def _meant(name: str, outputs: Outputs, proto: onnx.ModelProto) -> str:
     _, *bodies = graphs_of(proto)
     if any(node.name == name for body in bodies for node in body.node):
         return "it is inside of an If or a loop: name that node"
-    near = difflib.get_close_matches(name, outputs.values, n=1)
-    return f"is {near[0]} meant?" if near else "where onnxfuse rewrote the model, --report says what became of it"
+    near = outputs.near(name)
+    return f"is {near} meant?" if near else "where onnxfuse rewrote the model, --report says what became of it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Final
 
 from onnxfuse.drivers.atc_options import AtcOptions
@@ -19,13 +20,16 @@ __all__ = ["problems_of"]
 _SHAPES: Final = {"input_shape": parse_input_shape, "input_shape_range": parse_shape_range}
 
 
-def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str] = ()) -> tuple[Finding, ...]:
+def problems_of(
+    options: AtcOptions, cann: str = "", *, without: Collection[str] = (), written: Collection[Path] = ()
+) -> tuple[Finding, ...]:
     """Returns what is wrong with options themselves. One that nobody here knows may be of a newer release, and is right.
 
     Args:
         options: The options.
         cann: The version of CANN, as far as it is known.
         without: Options that may be missing.
+        written: Files that will be there.
     """
     problems = list(options.problems(Release.of(cann)))
     more = []
@@ -37,7 +41,14 @@ def problems_of(options: AtcOptions, cann: str = "", *, without: Collection[str]
             message = f"--{name}: something is yet to be filled in, and no shell does: {value}"
             more.append(Finding(Severity.ERROR, "placeholder", message, "write what is meant"))
     for name, path in options.given().items():
-        if path and options.table()[name].kind is Kind.FILE and not has_placeholder(path) and not _is_file(str(path)):
+        if (
+            not path
+            or options.table()[name].kind is not Kind.FILE
+            or has_placeholder(path)
+            or Path(str(path)) in written
+        ):
+            continue
+        if not _is_file(str(path)):
             message = f"--{name}: {path} is no file that can be read"
             more.append(Finding(Severity.ERROR, "file", message, "give the path of one", code="E10410"))
     found = (

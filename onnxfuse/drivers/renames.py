@@ -1,4 +1,4 @@
-"""What became of the names of a model that onnxfuse rewrote, and files and options that speak of its nodes.
+"""What became of the names of a model that onnxfuse rewrote.
 
 A pass may give a node's name to another one: `Softmax_1` between two Transposes has a transposed output. So an output is
 followed by its value, from the model as it was to the model as it is, and never by the name of its node alone.
@@ -6,37 +6,35 @@ followed by its value, from the model as it was to the model as it is, and never
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.drivers.op_names import named
-from onnxfuse.drivers.shape_grammar import (
-    GrammarError,
-    OutNode,
-    OutputType,
-    out_nodes_text,
-    output_type_text,
-    parse_out_nodes,
-    parse_output_type,
-)
 from onnxfuse.errors import ModelError, UsageError
-from onnxfuse.model_io import open_model
+from onnxfuse.model_io import Opened, open_model
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["GoneError", "Outputs", "Renames", "renamed_options"]
+__all__ = ["GoneError", "Outputs", "Renames"]
 
 SCHEMA: Final = 1
 
 
 class GoneError(Exception):
-    """What a name stood for is not in the model any more, or it is not known what stands for it."""
+    """What a name stood for is not in the model any more, or it is not known what stands for it.
+
+    Attributes:
+        cure: What to do.
+    """
+
+    def __init__(self, message: str, cure: str = "name an output that is still there, or apply with --except") -> None:
+        super().__init__(message)
+        self.cure = cure
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,10 @@ class Outputs:
         places = {value: (name, index) for name, made in values.items() for index, value in enumerate(made) if value}
         return cls(values, places, tuple(value.name for value in graph.output))
 
+    def near(self, name: str) -> str:
+        """Returns the name of the node that is meant by one that does not exist, as far as that can be told; else none."""
+        return next(iter(difflib.get_close_matches(name, self.values, n=1)), "")
+
 
 @dataclass(frozen=True)
 class Renames:
@@ -70,19 +72,25 @@ class Renames:
         nodes: Nodes that are gone, each with the nodes that stand for it now.
         origins: Nodes that came in, each with the nodes of the model as it was that it stands for.
         original: The outputs of the nodes of the model as it was; None where it cannot be read.
+        missing: Why it cannot: where it was looked for, and what was found there.
     """
 
     values: Mapping[str, str | None] = field(default_factory=dict)
     nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     original: Outputs | None = None
+    missing: str = "the report does not say where it was"
 
     @classmethod
-    def read(cls, path: Path) -> Renames:
+    def read(cls, path: Path, model: Opened) -> Renames:
         """Reads what `onnxfuse apply --json` printed, and the model that it was about, if that is still there.
 
+        Args:
+            path: The report.
+            model: The model as it is, which has to be the one that the report speaks of.
+
         Raises:
-            UsageError: It cannot be read, or is something else.
+            UsageError: It cannot be read, is something else, or is about another model.
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -93,13 +101,22 @@ class Renames:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("passes"), list):
             raise UsageError(f"{path}: is no report: what `onnxfuse apply --json` prints is expected")
         try:
-            return cls.of(data)
+            found = cls.of(data, folder=path.parent)
+            other = _other(data, model)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path}: is no report that is whole: {type(error).__name__}: {error}") from error
+        if other:
+            raise UsageError(f"{path}: is the report of another model than {model.path or 'this'}: {other}")
+        return found
 
     @classmethod
-    def of(cls, report: Mapping[str, Any]) -> Renames:
-        """Returns the names of a report."""
+    def of(cls, report: Mapping[str, Any], folder: Path = Path()) -> Renames:
+        """Returns the names of a report.
+
+        Args:
+            report: What it says.
+            folder: Where it lies: the model is looked for from there too.
+        """
         steps = [step for item in report["passes"] for step in item["applied"]]
         values: dict[str, str | None] = {}
         nodes: dict[str, tuple[str, ...]] = {}
@@ -109,9 +126,21 @@ class Renames:
                 values.update(now)
             stands = {old: _each_once(nodes.get(name, (name,)) for name in new) for old, new in step["nodes"].items()}
             nodes.update(stands)
-        path = report.get("input")
-        original = _outputs(Path(path), report["before"]["ops"]) if path else None
-        return cls(values, nodes, _origins(step["nodes"] for step in steps), original)
+        found = cls(values, nodes, _origins(step["nodes"] for step in steps))
+        return found._with_original(report, folder) if report.get("input") else found
+
+    def _with_original(self, report: Mapping[str, Any], folder: Path) -> Renames:
+        given = Path(report["input"])
+        missing = []
+        for path in dict.fromkeys((given, folder / given, folder / given.name)):
+            if not path.is_file():
+                missing.append(f"{path} is not there")
+                continue
+            original = _outputs(path, report["before"]["ops"])
+            if original is not None:
+                return replace(self, original=original)
+            missing.append(f"{path} is another one")
+        return replace(self, missing=", ".join(missing))
 
     def output(self, node: str, index: int, now: Outputs) -> tuple[str, int]:
         """Returns the node and index at which an output is now.
@@ -124,15 +153,21 @@ class Renames:
         Raises:
             GoneError: It is not there, or it cannot be told where it is.
         """
-        if self.original is None:
-            if node not in self.nodes and node in now.values:
-                return node, index
-            became = f": {', '.join(self.nodes[node])} stands for it" if self.nodes.get(node) else ""
-            raise GoneError(f"a pass replaced {node}{became}, and the model as it was is not there to tell its outputs")
-        if node not in self.original.values:
+        if self.original is None and node in self.nodes:
+            became = f": {', '.join(self.nodes[node])} stands for it" if self.nodes[node] else ""
+            raise GoneError(
+                f"a pass replaced {node}{became}, and the model as it was, which would tell its outputs, is not found "
+                f"({self.missing})",
+                "run it where that model is, or name an output of today",
+            )
+        if self.original is None or node not in self.original.values:
             if node in now.values:  # a name of today
                 return node, index
-            raise GoneError(f"neither the model as it was nor the model as it is has a node {node}")
+            near = now.near(node) or (self.original.near(node) if self.original is not None else "")
+            raise GoneError(
+                f"there is no node {node}, in the model as it is or as it was",
+                f"is {near} meant?" if near else "name a node of one of them",
+            )
         if index >= len(self.original.values[node]):
             raise GoneError(f"{node} had no output {index} in the model as it was")
         old = self.original.values[node][index]
@@ -144,13 +179,24 @@ class Renames:
             )
         return now.places[value]
 
-    def lines_of_nodes(self, lines: Iterable[str]) -> list[str]:
-        """Returns the lines of a `keep_dtype` file with the nodes of today; `OpType::Name` and others stay."""
-        found: list[str] = []
-        for line in lines:
-            name = line.strip()
-            found += self.nodes.get(name, (line,))
-        return found
+    def nodes_now(self, node: str, now: Outputs) -> tuple[str, ...] | None:
+        """Returns the nodes of today that stand for a node, as atc calls them; None where there never was one.
+
+        Args:
+            node: The name of a node of the main graph of the model as it was, or as it is.
+            now: The model as it is.
+        """
+        made = self.original.values.get(node, ()) if self.original is not None else ()
+        made = tuple(filter(None, made))
+        # A report calls a node without a name by its first output.
+        label = next((name for name in (node, *made[:1]) if name in self.nodes), None)
+        if label is not None:
+            unnamed = {name for name in self.nodes[label] if name in now.places and name not in now.values}
+            return _each_once((now.places[name][0] if name in unnamed else name,) for name in self.nodes[label])
+        places = [now.places[value][0] for value in made if value in now.places]
+        if places:
+            return (places[0],)
+        return (node,) if node in now.values else None
 
 
 def _each_once(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -170,77 +216,26 @@ def _origins(steps: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[st
     return found
 
 
-def renamed_options(
-    options: AtcOptions, renames: Renames, now: Outputs, keep_dtype_to: Path
-) -> tuple[AtcOptions, list[Finding]]:
-    """Returns options that speak of the model as it is, where they spoke of the model as it was.
-
-    Args:
-        options: What is given: `out_nodes`, `output_type` and the file of `keep_dtype` name nodes.
-        renames: What became of names.
-        now: The model as it is.
-        keep_dtype_to: Where a file for `keep_dtype` goes, if the one that is given has other names.
-    """
-    found: list[Finding] = []
-    mapped = options
-    try:
-        outputs = parse_out_nodes(options.out_nodes) if options.out_nodes else ()
-        types = parse_output_type(options.output_type) if options.output_type else ""
-    except GrammarError:
-        return options, []  # which is a problem of the options by themselves
-    if any(node.index is not None for node in outputs):
-        places = [_place(renames, node.name, node.index or 0, now, found) for node in outputs]
-        mapped = replace(mapped, out_nodes=out_nodes_text(OutNode(*place) for place in places))
-    if not isinstance(types, str):
-        placed = [(_place(renames, entry.name, entry.index, now, found), entry.element) for entry in types]
-        text = output_type_text(OutputType(*place, element) for place, element in placed)
-        mapped = replace(mapped, output_type=text)
-    if options.keep_dtype:
-        mapped = _with_keep_dtype(mapped, renames, keep_dtype_to, found)
-    return mapped, list(dict.fromkeys(found))
-
-
-def _place(renames: Renames, name: str, index: int, now: Outputs, found: list[Finding]) -> tuple[str, int]:
-    try:
-        place = renames.output(name, index, now)
-    except GoneError as gone:
-        cure = "name an output that is still there, or leave the node out with --except when the passes run"
-        found.append(Finding(Severity.ERROR, "out-nodes", str(gone), cure, (f"{name}:{index}",), "E11017"))
-        return name, index
-    if place != (name, index):
-        message = f"{name}:{index} is {place[0]}:{place[1]} now, and is asked for by that name"
-        found.append(Finding(Severity.NOTE, "out-nodes", message, "", ()))
-    return place
-
-
-def _with_keep_dtype(options: AtcOptions, renames: Renames, to: Path, found: list[Finding]) -> AtcOptions:
-    given = options.keep_dtype or ""
-    try:
-        lines = Path(given).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return options  # which `problems_of` tells
-    except ValueError as error:
-        cure = "give a text file of node names"
-        message = f"the file cannot be read: {error}"
-        found.append(Finding(Severity.ERROR, "keep-dtype", message, cure, ("--keep_dtype",)))
-        return options
-    mapped = renames.lines_of_nodes(lines)
-    if mapped == lines:
-        return options
-    to.write_text("".join(f"{line}\n" for line in mapped), encoding="utf-8")
-    message = f"{given} names nodes that are gone: {to} has those that stand for them, and is handed on"
-    found.append(Finding(Severity.NOTE, "keep-dtype", message, ""))
-    return replace(options, keep_dtype=str(to))
-
-
 def _outputs(path: Path, before: Mapping[str, int]) -> Outputs | None:
-    """Reads the model as it was, if it is still there: who rewrites in place has another one under that name."""
+    """Reads the model as it was, where it is that: who rewrites in place has another one under that name."""
     from onnxfuse.report.facts import facts_of
 
-    if not path.is_file():
-        return None
     try:
         opened = open_model(path)
         return Outputs.of(opened.as_source().proto.graph) if facts_of(opened).ops == before else None
     except ModelError:
         return None
+
+
+def _other(report: Mapping[str, Any], model: Opened) -> str:
+    """Says how the model that a report tells of differs from one; nothing where it may be that one."""
+    from onnxfuse.report.facts import facts_of
+
+    said, has = report["after"]["ops"], facts_of(model).ops
+    for name in sorted({*said, *has}):
+        if said.get(name, 0) != has.get(name, 0):
+            return f"that had {said.get(name, 0)} of {name}, and this has {has.get(name, 0)}"
+    verdict = report["verification"]["model"] or {}
+    names = {value.name for value in model.as_source().proto.graph.output}
+    lacking = sorted({output["name"] for output in verdict.get("outputs", ())} - names)
+    return f"that had an output {lacking[0]}, and this has none" if lacking else ""

@@ -165,7 +165,9 @@ def test_mistakes(cli: Cli, atc: Path, words: tuple[str, ...], says: str, dry: t
     Path("folder").mkdir()
     Path("keep.txt").write_text("gone\n")
     step = {"at": {"scope": ""}, "values": {}, "nodes": {"gone": ["first"]}}
-    Path("report.json").write_text(json.dumps({"schema": 1, "passes": [{"applied": [step]}]}))
+    after = {"ops": {"Add": 1, "Relu": 1, "Sigmoid": 1}}
+    report = {"schema": 1, "passes": [{"applied": [step]}], "after": after, "verification": {"model": None}}
+    Path("report.json").write_text(json.dumps(report))
     given = words if "--batch-size" in words else ("--batch-size", "1", *words)
     done = cli("atc", "m.onnx", *SOC, *given, *dry)
     assert (done.code, done.out) == (2, "")
@@ -226,6 +228,53 @@ example (float[1, 16] x) => (float[1, 6] y)
 """
 
 
+def test_a_dry_run_writes_nothing(cli: Cli, atc: Path) -> None:
+    save_model(Path("m.onnx"), CHAIN)
+    Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
+    Path("keep.txt").write_text("cut\nact\n")
+    there = sorted(atc.iterdir())
+    given = ("atc", "out.onnx", *SOC, "--keep_dtype=keep.txt", "--report", "report.json")
+    done = cli(*given, "--dry-run")
+    assert (done.code, sorted(atc.iterdir())) == (0, there)
+    assert "--keep_dtype=out.keep_dtype.txt" in done.out
+    assert "note: a run writes out.keep_dtype.txt: cut_again, act\n" in done.err
+    for words in (("--cann", "4"), ("--out_nodes=no:0",)):  # nor does what is refused
+        assert cli(*given, *words).code == 2
+        assert sorted(atc.iterdir()) == there
+    assert cli(*given, "-o", "no/x").code == 2
+
+
+def test_nothing_is_written_for_a_program_that_is_not_there(
+    cli: Cli, atc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(Path("m.onnx"), CHAIN)
+    Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
+    Path("keep.txt").write_text("cut\n")
+    there = sorted(atc.iterdir())
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = cli("atc", "out.onnx", *SOC, "--keep_dtype=keep.txt", "--report", "report.json")
+    assert (done.code, sorted(atc.iterdir())) == (4, there)
+
+
+def test_files_of_a_wish_that_cannot_be_written(cli: Cli, atc: Path) -> None:
+    save_model(Path("m.onnx"), CHAIN)
+    Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
+    Path("keep.txt").write_text("cut\n")
+    Path("out.keep_dtype.txt").mkdir()
+    done = cli("atc", "out.onnx", *SOC, "--keep_dtype=keep.txt", "--report", "report.json")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("onnxfuse: error: out.keep_dtype.txt: cannot be written")
+    assert not calls(atc)
+
+
+def test_the_report_of_another_model(cli: Cli, atc: Path) -> None:
+    save_model(Path("m.onnx"), CHAIN)
+    Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
+    done = cli("atc", "m.onnx", *SOC, "--report", "report.json")
+    assert done.code == 2
+    assert "report.json: is the report of another model than m.onnx: " in done.err
+
+
 def test_names_of_before(cli: Cli, atc: Path) -> None:
     """merge-sliced took a node away, and the options still name it."""
     save_model(Path("m.onnx"), CHAIN)
@@ -244,6 +293,7 @@ def test_names_of_before(cli: Cli, atc: Path) -> None:
     done = cli(*given, "--out_nodes=cut:0", "--report", "report.json")
     assert done.code == 2
     assert "nothing computes output 0 of cut any more: cut_again stands for it" in done.err
+    assert done.err.count("error:") == 2  # that, and that nothing was run
     done = cli(*given, "--out_nodes=cut:0")
     assert done.code == 2
     assert "the model has no node cut" in done.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -17,9 +16,8 @@ import pytest
 import onnxfuse
 from onnxfuse import UsageError
 from onnxfuse.cli.main import main
-from onnxfuse.drivers.atc import AtcOptions
-from onnxfuse.drivers.findings import Severity
-from onnxfuse.drivers.renames import GoneError, Outputs, Renames, renamed_options
+from onnxfuse.drivers.renames import GoneError, Outputs, Renames
+from onnxfuse.model_io import open_model
 
 NASNET: Final = Path(onnxfuse.__file__).parent.parent / "examples" / "nasnetlarge" / "nasnetlarge.onnx"
 
@@ -48,6 +46,10 @@ def rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return tmp_path
 
 
+def read(report: str | Path = "report.json", model: str | Path = "out.onnx") -> Renames:
+    return Renames.read(Path(report), open_model(Path(model)))
+
+
 def outputs(path: str | Path) -> Outputs:
     return Outputs.of(onnx.load(path, load_external_data=False).graph)
 
@@ -62,7 +64,7 @@ def test_names_that_atc_gives() -> None:
 
 def test_an_output_is_followed_by_its_value(rewritten: Path) -> None:
     """Each place that is returned computes what the old one did, as onnxruntime sees it."""
-    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    renames, now = read(), outputs("out.onnx")
     assert renames.original == outputs("m.onnx")
     x = np.random.default_rng(0).normal(size=(2, 6, 20, 197)).astype(np.float32)
     followed = {}
@@ -86,17 +88,21 @@ def computed(path: str, value: str, x: np.ndarray) -> np.ndarray:
 
 
 def test_what_is_gone(rewritten: Path) -> None:
-    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    renames, now = read(), outputs("out.onnx")
     with pytest.raises(GoneError, match=r"^nothing computes output 0 of cut any more: cut_again stands for it$"):
         renames.output("cut", 0, now)
     with pytest.raises(GoneError, match=r"^scaled had no output 1 in the model as it was$"):
         renames.output("scaled", 1, now)
-    with pytest.raises(GoneError, match=r"^neither the model as it was nor the model as it is has a node no$"):
+    with pytest.raises(GoneError, match=r"^there is no node no, in the model as it is or as it was$") as raised:
         renames.output("no", 0, now)
+    assert raised.value.cure == "name a node of one of them"
+    with pytest.raises(GoneError, match=r"^there is no node scald") as raised:
+        renames.output("scald", 0, now)
+    assert raised.value.cure == "is scaled meant?"
 
 
 def test_a_name_of_today(rewritten: Path) -> None:
-    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
+    renames, now = read(), outputs("out.onnx")
     (new,) = (
         set(now.values)
         - set(outputs("m.onnx").values)
@@ -104,72 +110,68 @@ def test_a_name_of_today(rewritten: Path) -> None:
         - {name for name in now.values if now.values[name] == ("c",)}
     )
     assert renames.output(new, 0, now) == (new, 0)
+    assert renames.nodes_now(new, now) == (new,)
 
 
-@pytest.mark.parametrize("how", ["gone", "in place", "elsewhere"])
-def test_without_the_model_as_it_was(rewritten: Path, how: str) -> None:
+@pytest.mark.parametrize(("how", "missing"), [("gone", "m.onnx is not there"), ("in place", "m.onnx is another one")])
+def test_without_the_model_as_it_was(rewritten: Path, how: str, missing: str) -> None:
     """What a pass has touched is not guessed."""
     if how == "gone":
         Path("m.onnx").unlink()
-    elif how == "in place":
-        shutil.copy("out.onnx", "m.onnx")
     else:
-        (rewritten / "there").mkdir()
+        shutil.copy("out.onnx", "m.onnx")
     now = outputs("out.onnx")
-    report = rewritten / "report.json"
-    if how == "elsewhere":
-        os.chdir("there")
-    renames = Renames.read(report)
+    renames = read()
     assert renames.original is None
     assert renames.output("scaled", 0, now) == ("scaled", 0)
     for node in ("cut", "cut_again", "soft"):
         with pytest.raises(
-            GoneError, match=f"^a pass replaced {node}: .* stands? for it, and the model as it was is not"
+            GoneError,
+            match=rf"^a pass replaced {node}: .* stands for it, and the model as it was, .* is not found \({missing}\)$",
         ):
             renames.output(node, 0, now)
+    with pytest.raises(GoneError, match=r"^there is no node scald") as raised:
+        renames.output("scald", 0, now)
+    assert raised.value.cure == "is scaled meant?"
 
 
-def test_options(rewritten: Path) -> None:
-    Path("keep.txt").write_text("cut\nscaled\nOpType::Softmax\nsoft\n")
-    given = AtcOptions(
-        out_nodes="scaled:0;soft:0",
-        output_type="scaled:0:FP16;soft:0:FP32",
-        keep_dtype="keep.txt",
-        soc_version="Ascend310",
-    )
-    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
-    mapped, found = renamed_options(given, renames, now, Path("kept.txt"))
-    node = now.places["c"][0]
-    assert mapped.out_nodes == f"scaled:0;{node}:0"
-    assert mapped.output_type == f"scaled:0:FP16;{node}:0:FP32"
-    assert mapped.keep_dtype == "kept.txt"
-    lines = Path("kept.txt").read_text().splitlines()
-    assert lines[:3] == ["cut_again", "scaled", "OpType::Softmax"]
-    assert set(lines[3:]) == {name for name, value in now.values.items() if name in renames.nodes["soft"]}
-    assert len(lines[3:]) == 3
-    assert Path("keep.txt").read_text() == "cut\nscaled\nOpType::Softmax\nsoft\n"
-    assert [finding.severity for finding in found] == [Severity.NOTE, Severity.NOTE]
-    assert found[0].message == f"soft:0 is {node}:0 now, and is asked for by that name"
+@pytest.mark.parametrize("told", ["m.onnx", "models/m.onnx", "/nowhere/m.onnx"])
+def test_the_model_as_it_was_is_looked_for_beside_the_report(
+    rewritten: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    report = json.loads(Path("report.json").read_text())
+    Path("report.json").write_text(json.dumps({**report, "input": told}))
+    if told == "models/m.onnx":
+        Path("models").mkdir()
+        Path("m.onnx").rename("models/m.onnx")
+    (rewritten / "there").mkdir()
+    monkeypatch.chdir(rewritten / "there")
+    now = outputs("../out.onnx")
+    assert read("../report.json", "../out.onnx").output("scaled", 0, now) == ("scaled", 0)
+    assert read("../report.json", "../out.onnx").original is not None
+    (rewritten / "m.onnx").unlink(missing_ok=True)
+    (rewritten / "models" / "m.onnx").unlink(missing_ok=True)
+    missing = read("../report.json", "../out.onnx").missing
+    assert f"{told} is not there, " in missing
+    assert missing.endswith("../m.onnx is not there")
 
 
-def test_options_that_need_nothing(rewritten: Path) -> None:
-    Path("keep.txt").write_text("scaled\n")
-    given = AtcOptions(out_nodes="scaled:0", output_type="FP16", keep_dtype="keep.txt")
-    renames, now = Renames.read(Path("report.json")), outputs("out.onnx")
-    assert renamed_options(given, renames, now, Path("kept.txt")) == (given, [])
-    assert not Path("kept.txt").exists()
-    assert renamed_options(AtcOptions(out_nodes="y;z"), renames, now, Path("kept.txt"))[0].out_nodes == "y;z"
-
-
-def test_options_that_speak_of_what_is_gone(rewritten: Path) -> None:
-    Path("odd.txt").write_bytes(b"\xff")
-    given = AtcOptions(out_nodes="cut:0", keep_dtype="odd.txt")
-    mapped, found = renamed_options(given, Renames.read(Path("report.json")), outputs("out.onnx"), Path("kept.txt"))
-    assert mapped == given
-    assert [(finding.severity, finding.check) for finding in found] == [
-        (Severity.ERROR, "out-nodes"),
-        (Severity.ERROR, "keep-dtype"),
-    ]
+def test_the_report_of_another_model(rewritten: Path) -> None:
+    with pytest.raises(
+        UsageError,
+        match=r"^report.json: is the report of another model than m.onnx: that had 1 of Slice, and this has 2$",
+    ):
+        read(model="m.onnx")
+    model = onnx.load("out.onnx")
+    model.graph.output[0].name = "another"
+    for node in model.graph.node:
+        node.output[:] = ["another" if name == "y" else name for name in node.output]
+    onnx.save(model, "renamed.onnx")
+    with pytest.raises(
+        UsageError,
+        match=r"^report.json: is the report of another model than .*: that had an output y, and this has none$",
+    ):
+        read(model="renamed.onnx")
 
 
 def test_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +179,7 @@ def test_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     words = ["apply", str(NASNET), "-o", "out.onnx", "-p", "merge-sliced", "--verify", "structure", "--json"]
     assert main(words) == 0
     Path("report.json").write_text(capsys.readouterr().out)
-    renames, now, before = Renames.read(Path("report.json")), outputs("out.onnx"), outputs(NASNET)
+    renames, now, before = read(), outputs("out.onnx"), outputs(NASNET)
     merged = 0
     for node, values in before.values.items():
         for index, value in enumerate(values):
@@ -203,12 +205,12 @@ def test_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_what_is_no_report(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(UsageError, match=says):
-        Renames.read(tmp_path / "report.json")
+        read(tmp_path / "report.json", NASNET)
 
 
 def test_no_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        Renames.read(tmp_path / "report.json")
+        read(tmp_path / "report.json", NASNET)
 
 
 def test_steps_are_composed() -> None:
@@ -227,7 +229,12 @@ def test_steps_are_composed() -> None:
     assert renames.values == {"a": None, "b": None, "c": None}
     assert renames.nodes == {"n": ("p",), "m": ("p",), "o": (), "q": ("r",)}
     assert renames.origins == {"p": ("n",), "r": ("q",)}
-    assert renames.lines_of_nodes(["n", "OpType::Add", "q", " o "]) == ["p", "OpType::Add", "r"]
+    now = Outputs(
+        {"p": ("c",), "s": ("d",), "Relu_0": ("r",)}, {"c": ("p", 0), "d": ("s", 0), "r": ("Relu_0", 0)}, ("d",)
+    )
+    # The last is called by its first output in a report.
+    named = {name: renames.nodes_now(name, now) for name in ("n", "m", "o", "s", "q", "z")}
+    assert named == {"n": ("p",), "m": ("p",), "o": (), "s": ("s",), "q": ("Relu_0",), "z": None}
 
 
 def test_nodes_that_stand_for_others() -> None:
