@@ -186,17 +186,17 @@ class Renames:
             node: The name of a node of the main graph of the model as it was, or as it is.
             now: The model as it is.
         """
-        made = self.original.values.get(node, ()) if self.original is not None else ()
-        made = tuple(filter(None, made))
+        was = self.original.values if self.original is not None else {}
+        made = [value for value in was.get(node, ()) if value]
         # A report calls a node without a name by its first output.
         label = next((name for name in (node, *made[:1]) if name in self.nodes), None)
         if label is not None:
             unnamed = {name for name in self.nodes[label] if name in now.places and name not in now.values}
             return _each_once((now.places[name][0] if name in unnamed else name,) for name in self.nodes[label])
-        places = [now.places[value][0] for value in made if value in now.places]
-        if places:
-            return (places[0],)
-        return (node,) if node in now.values else None
+        kept = [now.places[value][0] for value in made if value in now.places]
+        if kept or node in now.values:
+            return (kept[0] if kept else node,)
+        return () if node in was else None
 
 
 def _each_once(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

@@ -368,6 +368,8 @@ def test_nodes_of_the_model_before(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert lines[-1].split()[-1] == "Relu_0"
     assert main(["profile", str(path), "--report", str(report)]) == 2
     assert "--model" in capfd.readouterr().err
+    assert main(["profile", str(path), "--model", str(model(tmp_path)), "--report", str(report)]) == 2
+    assert "is the report of another model than " in capfd.readouterr().err
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,20 @@ def test_nothing_is_kept_of_what_has_no_successor(rewritten: Path) -> None:
     assert len(made.findings) == 2
 
 
+def test_what_nothing_used_any_more(rewritten: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Constants that only a removed node read are gone with it, and no report tells of them."""
+    text = PADDED.replace("int64[8] none = {0, 0, 0, 0, 0, 0, 0, 0}, ", "").replace(
+        "[pad]", "[zeros] none = Constant <value = int64[8] {0, 0, 0, 0, 0, 0, 0, 0}> () [pad]"
+    )
+    onnx.save(onnx.parser.parse_model(text), "m.onnx")
+    assert main(["apply", "m.onnx", "-o", "out.onnx", "-p", "ascend", "--json"]) == 0
+    Path("report.json").write_text(capsys.readouterr().out)
+    Path("keep.txt").write_text("zeros\nscaled\n")
+    made = renamed(AtcOptions(keep_dtype="keep.txt"))
+    assert made.files == {TO: "scaled\n"}
+    assert made.findings[0].message == "nothing stands for zeros any more, so that nothing is kept of it"
+
+
 def test_a_byte_order_mark(rewritten: Path) -> None:
     Path("keep.txt").write_text("\ufeffcut\nscaled\n", encoding="utf-8")
     assert renamed(AtcOptions(keep_dtype="keep.txt")).files == {TO: "cut_again\nscaled\n"}
@@ -111,6 +125,9 @@ def test_a_byte_order_mark(rewritten: Path) -> None:
     ):
         assert made.files == {TO: "scaled\n"}
         assert "byte order mark" in made.findings[0].message
+    Path("types.txt").write_text("\ufeffscaled::InputDtype:float32,OutputDtype:float32\n", encoding="utf-8")
+    (finding,) = renamed(AtcOptions(customize_dtypes="types.txt")).findings
+    assert (finding.severity, finding.cure) == (Severity.WARNING, "save it without")
 
 
 def test_nodes_without_a_name(rewritten: Path) -> None:
@@ -153,8 +170,8 @@ def test_customized_types_of_what_is_gone(rewritten: Path, colons: str) -> None:
     assert [(finding.severity, finding.check) for finding in made.findings] == [
         (Severity.WARNING, "customize-dtypes")
     ] * 2
-    assert made.findings[0].message.startswith("cut is gone: cut_again stands for it, ")
-    assert made.findings[1].message.startswith("pad is gone, and nothing stands for it, ")
+    assert made.findings[0].message.startswith("cut was replaced: cut_again stands for it, ")
+    assert made.findings[1].message.startswith("pad is gone: nothing stands for it, ")
 
 
 def test_a_file_that_would_be_written_over(rewritten: Path) -> None:
