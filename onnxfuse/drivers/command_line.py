@@ -337,11 +337,11 @@ class _Scanner:
 
     def _line_break(self) -> None:
         self._end_word()
-        rest = self.text[self.at :].lstrip()
-        self.at += 1
-        if rest and self.commands[-1]:
+        while self.text[self.at : self.at + 1] in (" ", "\t", "\r", "\n"):
+            self.at += 1
+        if self.at < len(self.text) and self.commands[-1]:
             self._report("line break", "ends the command: put a backslash before it, or write one line")
-            if not rest.startswith("-"):
+            if self.text[self.at] != "-":
                 self._end_command()
 
     def _redirect(self) -> None:

@@ -176,6 +176,13 @@ def test_what_is_wrong_with_a_command_in_a_loop_is_told() -> None:
     assert [problem.subject for problem in options.problems()] == ["for", ";"]
 
 
+def test_a_line_may_be_long() -> None:
+    """Each of the line breaks is looked at once."""
+    options = AtcOptions.parse("atc --model=m" + "\n" * 1_000_000 + "--log=info")
+    assert options.argv() == ["atc", "--model=m", "--log=info"]
+    assert shell_syntax(options)[0] == "line break"
+
+
 @pytest.mark.parametrize("line", ["for bs in 1 4; do ls; done", "root@host:~# ls", "# ls", "{ ls; }"])
 def test_a_line_without_the_command(line: str) -> None:
     options = AtcOptions.parse(line)
