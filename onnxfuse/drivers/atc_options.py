@@ -29,7 +29,8 @@ from onnxfuse.drivers.atc_words import (
     PrecisionModeV2,
     Release,
 )
-from onnxfuse.drivers.command_line import Problem, read_command
+from onnxfuse.drivers.command_line import read_command
+from onnxfuse.drivers.shell import Problem
 
 if TYPE_CHECKING:
     from onnxfuse.model_io import ModelLike

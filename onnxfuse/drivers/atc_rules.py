@@ -22,8 +22,8 @@ from onnxfuse.drivers.atc_words import (
     Series,
     Word,
 )
-from onnxfuse.drivers.command_line import SHELL_SYNTAX, Problem
 from onnxfuse.drivers.shape_grammar import GrammarError, OutputType, parse_out_nodes, parse_output_type
+from onnxfuse.drivers.shell import SHELL_SYNTAX, Problem
 
 if TYPE_CHECKING:
     from onnxfuse.drivers.atc_options import AtcOptions
@@ -110,7 +110,8 @@ def _values(options: AtcOptions, release: Release | None) -> Iterator[Problem]:
     """Yields what a single option may not be."""
     for name, value in options.given().items():
         of = options.table()[name]
-        if release is not None and release not in of.releases:
+        lacks_it = release is not None and release not in of.releases
+        if lacks_it:
             hint = "tune with aoe instead" if name == "auto_tune_mode" else "leave it out"
             code = "E10001" if name == "auto_tune_mode" else None
             yield Problem(f"--{name}", "release", code, f"is no option of CANN {release}: {hint}")
@@ -127,7 +128,7 @@ def _values(options: AtcOptions, release: Release | None) -> Iterator[Problem]:
         elif of.kind is Kind.NUMBER and not isinstance(value, int):
             yield Problem(f"--{name}", "value", "E10003", f"is {text_of(value)!r}, and takes digits alone")
         elif isinstance(value, Word | Number):
-            yield from _taken(options, f"--{name}", value, release)
+            yield from _taken(options, f"--{name}", value, None if lacks_it else release)
 
 
 def _taken(options: AtcOptions, subject: str, word: Word | Number, release: Release | None) -> Iterator[Problem]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from onnxfuse.drivers.atc_values import has_placeholder
 from onnxfuse.drivers.atc_words import InputFormat, Release, Series
-from onnxfuse.drivers.command_line import Problem
 from onnxfuse.drivers.shape_grammar import (
     ANY,
     DimRange,
@@ -19,6 +18,7 @@ from onnxfuse.drivers.shape_grammar import (
     parse_profiles,
     parse_shape_range,
 )
+from onnxfuse.drivers.shell import Problem
 
 if TYPE_CHECKING:
     from onnxfuse.drivers.atc_options import AtcOptions

@@ -121,8 +121,8 @@ def _inputs(proto: onnx.ModelProto, options: AtcOptions, generation: int | None)
         )
     if shapes and not shapes[0].name:  # by position
         if len(shapes) > len(inputs):
-            message = f"{len(shapes)} shapes are given by position, and the model has {len(inputs)} inputs"
-            yield Finding(Severity.ERROR, "input-shape", message, "write name:1,3,224,224", (f"--{name}",))
+            message = f"{len(shapes)} shapes are given by position, and the model's inputs are {', '.join(inputs)}"
+            yield Finding(Severity.ERROR, "input-shape", message, "give one for each", (f"--{name}",))
         shapes = tuple(InputShape(name, s.dims) for name, s in zip(inputs, shapes, strict=False))
     halves = (options.input_fp16_nodes or "").split(";")
     yield from _unknown(proto, inputs, (shape.name for shape in shapes), "input-shape", f"--{name}")

@@ -69,6 +69,14 @@ def test_one_value_is_changed_in_its_place(options: AtcOptions, name: str, value
         assert [word for word in before if word in gone] == gone
 
 
+@EXAMPLES
+@given(OPTIONS, st.sampled_from(Release))
+def test_a_release_can_only_lack_something(options: AtcOptions, release: Release) -> None:
+    anywhere, there = options.problems(), options.problems(release)
+    assert set(anywhere) <= set(there)
+    assert len(set(there)) == len(there)
+
+
 def test_order_spelling_and_form_are_kept() -> None:
     line = 'atc --soc_version $1 --out-nodes="a:0" -log error --model=m.onnx --framework 05'
     options = AtcOptions.parse(line)

@@ -263,6 +263,12 @@ def test_many_inputs_are_not_compared_with_each_other(monkeypatch: pytest.Monkey
     assert Compared.compared < 10 * len(shapes)
 
 
+def test_a_release_without_an_option_needs_no_word_about_its_value() -> None:
+    values: dict[str, Any] = {**GOOD.given(), "soc_version": "Ascend910B1", "precision_mode_v2": "mixed_bfloat16"}
+    (problem,) = AtcOptions(**values).problems(Release.CANN_5)
+    assert problem.message == "is no option of CANN 5.x: leave it out"
+
+
 def test_auto_tune_belongs_to_the_older_one() -> None:
     assert broken(Release.CANN_5, auto_tune_mode="RL,GA") == []
     assert broken(Release.CURRENT, auto_tune_mode="RL,GA") == [("--auto_tune_mode", "E10001")]

@@ -41,6 +41,7 @@ def shell_syntax(options: AtcOptions) -> list[str]:
 @example("atc --model='")
 @example("atc --model=x\\")
 @example('atc --model="\\$x"')
+@example("atc --model='\n[a b]# x'")
 @example("")
 @example('"')
 @example("\\")
@@ -161,7 +162,10 @@ COMMAND: Final = "atc --model=m.onnx --framework=5 --output=m_$bs --soc_version=
         (f"(base) me@host:~/x$ {COMMAND}", ["(base) me@host:~/x$"]),
         (f"# {COMMAND}", ["#"]),
         (f"# by hand:\n{COMMAND}", ["#"]),
+        (f"# atc --model=old.onnx\n{COMMAND}", ["#"]),
         (f"$ cd x\n$ {COMMAND}", ["line break", "$"]),
+        (f"me@host:~$ cd x\nme@host:~/x$ {COMMAND}", ["me@host:~$", "line break", "me@host:~/x$"]),
+        (f"root@host:~# for bs in 1; do {COMMAND}; done", ["for"]),
     ],
 )
 def test_the_command_is_found_in_what_is_around_it(line: str, subjects: list[str]) -> None:
