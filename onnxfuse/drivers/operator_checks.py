@@ -63,7 +63,7 @@ def check_operators(proto: onnx.ModelProto, generation: int | None, cann: str) -
             Severity.ERROR,
             "opset",
             f"the model imports {len(versions)} domains, and the converter cannot tell which one nodes without a domain have",
-            "leave one opset_import, if no node needs the others, or write the domain ai.onnx at each node",
+            "leave one opset_import, if no node needs the others, or write the domain ai.onnx there and at each node",
             tuple(domain or "ai.onnx" for domain in versions),
             "E16005",
         )

@@ -44,7 +44,7 @@ def check_speed(model: ModelLike, proto: onnx.ModelProto) -> Iterator[Finding]:
     """Yields what is slow in a model, whose protobuf is given too."""
     yield from _pools(proto)
     yield from _layouts(proto)
-    yield from _passes(model)
+    yield from _passes(model, proto)
 
 
 def _layouts(proto: onnx.ModelProto) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _pools(proto: onnx.ModelProto) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "slow-operators", message, cure, tuple(slow), "W11001")
 
 
-def _passes(model: ModelLike) -> Iterator[Finding]:
+def _passes(model: ModelLike, proto: onnx.ModelProto) -> Iterator[Finding]:
     """Finds what the passes for Ascend would change, by letting them, on a model of their own."""
     from onnxfuse.pipeline import registry
     from onnxfuse.pipeline.manager import PassManager, VerifyLevel
@@ -102,13 +102,15 @@ def _passes(model: ModelLike) -> Iterator[Finding]:
     from onnxfuse.report.text import counted
 
     report = PassManager(Pipeline.parse("ascend"), verify=VerifyLevel.OFF).run(open_model(model))
+    places = {node.name or node.output[0]: place for place, node in enumerate(nodes_of(proto)) if node.output}
     for item in report.passes:
         if item.applied:
+            at = sorted((applied.at for applied in item.applied), key=lambda at: places.get(at.node, len(places)))
             summary = (registry.pass_class(item.name.partition("{")[0]).__doc__ or "").partition("\n")[0]
             yield Finding(
                 Severity.NOTE,
                 "slow-operators",
                 f"{item.name} would apply {counted(len(item.applied), 'time')}: {summary.rstrip('.')}",
                 f"onnxfuse apply -p {item.name}, or ascend for all that is known to help",
-                tuple(str(applied.at) for applied in item.applied),
+                tuple(map(str, at)),
             )

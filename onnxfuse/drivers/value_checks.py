@@ -208,5 +208,6 @@ def _overflows(constants: Constants, options: AtcOptions) -> Iterator[Finding]:
     if at:
         message = f"constants hold numbers beyond ±{LARGEST_FLOAT16}, which are infinite, or cut, in float16"
         kept = "; see that --keep_dtype names what reads them" if options.keep_dtype else ", or --keep_dtype"
-        cure = f"write masks as ±60000, or give --precision_mode allow_fp32_to_fp16{kept}"
+        mode = "--precision_mode_v2 origin" if options.precision_mode_v2 else "--precision_mode allow_fp32_to_fp16"
+        cure = f"write masks as ±60000, or give {mode}{kept}"
         yield Finding(Severity.WARNING, "float16", message, cure, tuple(at))

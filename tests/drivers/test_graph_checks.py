@@ -343,6 +343,7 @@ def test_float16(number: float) -> None:
     assert (finding.severity, finding.at) == (Severity.WARNING, ("c",))
     assert "±60000" in finding.cure
     assert only(model, "float16", precision_mode="allow_mix_precision").at == ("c",)
+    assert "give --precision_mode_v2 origin" in only(model, "float16", precision_mode_v2="fp16").cure
     for mode in ("force_fp32", "must_keep_origin_dtype", "allow_fp32_to_fp16"):
         assert not found(model, precision_mode=mode)
     assert not found(model, precision_mode_v2="origin")
@@ -568,6 +569,18 @@ def test_what_passes_would_change() -> None:
     assert finding.message == "merge-sliced would apply 1 time: Merge consecutive Slice nodes into one"
     assert model.SerializeToString() == before
     assert "merge-sliced" in registry.origins()
+
+
+def test_places_are_in_the_order_of_the_graph() -> None:
+    pair = "[a{0}] a{0} = Slice({1}, s, e) [b{0}] b{0} = Slice(a{0}, s, e) "
+    body = "".join(pair.format(number, "x") for number in range(3))
+    model = parsed(
+        "[s] s = Constant <value = int64[1] {1}> () [e] e = Constant <value = int64[1] {9}> () "
+        f"{body} [sum] y = Sum(b0, b1, b2)",
+        inputs="float[16] x",
+        outputs="float[7] y",
+    )
+    assert only(model, "slow-operators").at == ("b0", "b1", "b2")
 
 
 def test_all_passes_that_are_named_are_there() -> None:
