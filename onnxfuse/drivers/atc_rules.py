@@ -114,7 +114,7 @@ def _values(options: AtcOptions, release: Release | None) -> Iterator[Problem]:
         if lacks_it:
             hint = "tune with aoe instead" if name == "auto_tune_mode" else "leave it out"
             code = "E10001" if name == "auto_tune_mode" else None
-            yield Problem(f"--{name}", "release", code, f"is no option of CANN {release}: {hint}")
+            yield Problem(f"--{name}", "release", code, f"is no option of {release}: {hint}")
         if value == "":
             message = "has no value: write --name=value, without a blank between"
             yield Problem(f"--{name}", SHELL_SYNTAX, "E10004", message)
@@ -135,7 +135,7 @@ def _taken(options: AtcOptions, subject: str, word: Word | Number, release: Rele
     """Yields what of the release and the chip does not take a word. What is not known of a chip is not told."""
     only = word.taken.release
     if release is not None and only is not None and release is not only:
-        message = f"is {word.value}, which CANN {release} does not take: write another"
+        message = f"is {word.value}, which {release} does not take: write another"
         yield Problem(subject, "release", "E10001", message)
     chips, series = word.taken.series, Series.of(options.soc_version)
     if chips is not None and series is not None and series not in chips:

@@ -53,8 +53,8 @@ SOC_VERSIONS: Final = {
 class Release(StrEnum):
     """A generation of CANN, whose options differ."""
 
-    CANN_5 = "5.x"
-    CURRENT = "current"
+    CANN_5 = "CANN 5"
+    CURRENT = "today's CANN"
 
     @classmethod
     def of(cls, version: str) -> Release | None:

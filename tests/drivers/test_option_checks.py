@@ -93,6 +93,10 @@ def test_an_input_of_an_odd_name(shape: str, checks: list[str]) -> None:
 FILES: Final = [name for name, of in AtcOptions.table().items() if of.kind is Kind.FILE]
 
 
+def test_files_that_are_read() -> None:
+    assert {"insert_op_conf", "keep_dtype", "modify_mixlist", "fusion_switch_file", "op_precision_mode"} <= set(FILES)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_read_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -114,7 +118,8 @@ def test_files_of_odd_names() -> None:
 
 
 def test_what_is_written_need_not_be_there() -> None:
-    given = replace(GIVEN, check_report="r.json", debug_dir="d", op_compiler_cache_dir="c", mdl_bank_path="b")
+    """Nor what may be no file, or a folder that is made."""
+    given = replace(GIVEN, check_report="r.json", debug_dir="d", op_compiler_cache_dir="c", raw_ge_options="o")
     assert not problems_of(given)
 
 
