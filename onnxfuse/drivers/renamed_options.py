@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,7 @@ class _Names:
         if not any(stand.values()):
             self._note(f"{given} names nothing else, and is not handed on")
             return replace(options, keep_dtype=None)
-        if to.exists() and to.samefile(given):
+        if os.path.exists(to) and to.samefile(given):  # noqa: PTH110  # Path.exists raises for too long a name
             message = f"{given} is where the nodes of today are to be written, and would be lost"
             self.found.append(Finding(Severity.ERROR, "keep-dtype", message, "give the file another name"))
             return options

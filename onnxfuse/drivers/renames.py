@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +134,7 @@ class Renames:
         given = Path(report["input"])
         missing = []
         for path in dict.fromkeys((given, folder / given, folder / given.name)):
-            if not path.is_file():
+            if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for too long a name
                 missing.append(f"{path} is not there")
                 continue
             original = _outputs(path, report["before"]["ops"])

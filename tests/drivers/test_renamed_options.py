@@ -181,6 +181,12 @@ def test_a_file_that_would_be_written_over(rewritten: Path) -> None:
     assert [(finding.severity, finding.check) for finding in made.findings] == [(Severity.ERROR, "keep-dtype")]
 
 
+def test_a_name_that_is_too_long(rewritten: Path) -> None:
+    Path("keep.txt").write_text("cut\n")
+    renames, to = Renames.read(Path("report.json"), open_model(Path("out.onnx"))), Path("x" * 300)
+    assert renamed_options(AtcOptions(keep_dtype="keep.txt"), renames, now(), to).files == {to: "cut_again\n"}
+
+
 def test_a_file_that_is_not_there(rewritten: Path) -> None:
     """The options by themselves have that problem."""
     given = AtcOptions(keep_dtype="no.txt", customize_dtypes="$TYPES")

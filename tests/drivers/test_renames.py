@@ -156,6 +156,13 @@ def test_the_model_as_it_was_is_looked_for_beside_the_report(
     assert missing.endswith("../m.onnx is not there")
 
 
+@pytest.mark.parametrize("told", ["x" * 300, "nul\0", "."])
+def test_a_model_as_it_was_that_cannot_be_named(rewritten: Path, told: str) -> None:
+    report = json.loads(Path("report.json").read_text())
+    Path("report.json").write_text(json.dumps({**report, "input": told}))
+    assert read().missing.startswith(f"{told} is not there")
+
+
 def test_the_report_of_another_model(rewritten: Path) -> None:
     with pytest.raises(
         UsageError,
