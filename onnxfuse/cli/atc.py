@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from onnxfuse.cli import compiling
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 
 __all__ = ["add_parser"]
 

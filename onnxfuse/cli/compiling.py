@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from onnxfuse.cli import options
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_values import option_name
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.values import option_name
 from onnxfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _jobs_of(arguments: argparse.Namespace, compiler: Compiler) -> tuple[list[Jo
     """Returns the runs that are asked for, and what was found to be wrong with them."""
     from onnxfuse.drivers._compiling import target_of
     from onnxfuse.drivers._process import check_script
-    from onnxfuse.drivers.renamed_options import renamed_options
+    from onnxfuse.drivers.atc.renamed import renamed_options
     from onnxfuse.drivers.renames import Outputs, Renames
     from onnxfuse.model_io import open_model
 
@@ -218,8 +218,8 @@ def _check(
     arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[Job], notes: Sequence[Finding]
 ) -> list[Finding]:
     """Returns `notes`, with what is wrong with the options, and what the graph will meet; each once."""
-    from onnxfuse.drivers.graph_checks import check_graph
-    from onnxfuse.drivers.option_checks import problems_of
+    from onnxfuse.drivers.checks.graph import check_graph
+    from onnxfuse.drivers.checks.options import problems_of
 
     found = [*notes]
     for job in jobs:

@@ -13,7 +13,7 @@ from onnxfuse.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from onnxfuse.drivers.outputs_verdict import OutputsVerdict
+    from onnxfuse.drivers.outputs.verdict import OutputsVerdict
     from onnxfuse.verification.judgement import Tolerance
 
 __all__ = ["add_parser"]
@@ -112,7 +112,7 @@ def _run_outputs(arguments: argparse.Namespace) -> int:
 
 
 def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None, Tolerance]) -> OutputsVerdict:
-    from onnxfuse.drivers.device_outputs import compare
+    from onnxfuse.drivers.outputs.folders import compare
 
     data = options.input_data_of(arguments) or []
     dtypes = _dtypes(arguments.dtype)
@@ -130,7 +130,7 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
             raise UsageError("--dtype takes one type where B is a model: that of the files in A")
         if len(data) != 1 or data[0].suffix != ".info":
             raise UsageError("outputs are compared with a model on one .info list: give it as --input-data")
-        from onnxfuse.drivers.device_reference import compare_with_model
+        from onnxfuse.drivers.outputs.reference import compare_with_model
         from onnxfuse.model_io import open_model
         from onnxfuse.pipeline.evaluable import evaluable_before
 
@@ -148,7 +148,7 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
 
 
 def _dtypes(given: Sequence[str]) -> dict[str | None, tuple[np.dtype[Any], np.dtype[Any]]]:
-    from onnxfuse.drivers.output_files import dtype_named
+    from onnxfuse.drivers.outputs.files import dtype_named
 
     found = {}
     for text in given:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import IntEnum
 
 from onnxfuse.drivers._compiling import Compiled, compile_om
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 
 __all__ = ["Job", "aoe_argv", "run"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from onnxfuse.drivers import atc
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.shape_grammar import ANY
 from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.datasets import check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
 from onnxfuse.drivers.result_folder import RESULT, keep, new_result
-from onnxfuse.drivers.shape_grammar import ANY
 from onnxfuse.drivers.summaries import parse
 from onnxfuse.errors import ToolError, UsageError
 
@@ -173,7 +173,7 @@ class CompiledModel(ABC):
 
 def _options(model: Path, device: Device, soc: str) -> tuple[EvalModel, AtcOptions, int]:
     """What atc gets for a model; with its graph, and the batch that it is compiled for."""
-    from onnxfuse.drivers.atc_model import input_shapes
+    from onnxfuse.drivers.atc.model import input_shapes
     from onnxfuse.model_io import open_model
     from onnxfuse.pipeline.evaluable import evaluable_before
     from onnxfuse.verification.eval_model import without_data

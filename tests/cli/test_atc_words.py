@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxfuse.cli import compiling
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.errors import UsageError
 from tests.cli.conftest import Cli
 from tests.drivers.fake_tools import calls, save_model, set_up

@@ -10,8 +10,8 @@ import onnx.parser
 from onnx.numpy_helper import from_array
 
 from onnxfuse.drivers.atc import AtcOptions
+from onnxfuse.drivers.checks.graph import check_graph
 from onnxfuse.drivers.findings import Finding
-from onnxfuse.drivers.graph_checks import check_graph
 
 
 def parsed(

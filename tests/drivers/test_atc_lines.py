@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 
 LINES: Final = (Path(__file__).parent / "atc_lines.txt").read_text(encoding="utf-8").splitlines()
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.errors import UsageError
 
 

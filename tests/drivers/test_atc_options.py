@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_values import Kind
-from onnxfuse.drivers.atc_words import Framework, InputFormat, LogLevel, Mode, PrecisionMode, Release
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.values import Kind
+from onnxfuse.drivers.atc.words import Framework, InputFormat, LogLevel, Mode, PrecisionMode, Release
 from onnxfuse.errors import UsageError
 from tests.profile import EXAMPLES
 
@@ -212,7 +212,7 @@ def test_versions_belong_to_releases() -> None:
 
 def test_options_are_read_without_onnx() -> None:
     program = (
-        "import sys; from onnxfuse.drivers.atc_options import AtcOptions; AtcOptions.parse('atc --model=x').problems();"
+        "import sys; from onnxfuse.drivers.atc.options import AtcOptions; AtcOptions.parse('atc --model=x').problems();"
         "sys.exit(any(name in sys.modules for name in ('onnx', 'onnx_ir', 'numpy', 'onnxruntime')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from onnxfuse.drivers import atc_shape_rules
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_words import SOC_VERSIONS, Number, Release, Word
-from onnxfuse.drivers.shape_grammar import InputShape
+from onnxfuse.drivers.atc import shape_rules as atc_shape_rules
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.shape_grammar import InputShape
+from onnxfuse.drivers.atc.words import SOC_VERSIONS, Number, Release, Word
 
 GOOD: Final = AtcOptions.parse("atc --model=m.onnx --framework=5 --output=m --soc_version=Ascend310")
 WHEN: Final = {"input_format": "ND", "input_shape": "x:-1,3,-1,-1;y:-1,2"}

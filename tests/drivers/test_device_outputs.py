@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxfuse.cli.main import main
-from onnxfuse.drivers.device_outputs import Dtypes, compare
 from onnxfuse.drivers.info_files import Sample, write
 from onnxfuse.drivers.onnxruntime import OnnxRuntime
-from onnxfuse.drivers.output_files import dtype_named, find
-from onnxfuse.drivers.outputs_verdict import OutputsVerdict
+from onnxfuse.drivers.outputs.files import dtype_named, find
+from onnxfuse.drivers.outputs.folders import Dtypes, compare
+from onnxfuse.drivers.outputs.verdict import OutputsVerdict
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.judgement import Tolerance
 from tests.profile import EXAMPLES

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 import onnxfuse
 from onnxfuse.drivers.atc import AtcOptions
-from onnxfuse.drivers.graph_checks import check_graph
+from onnxfuse.drivers.checks.graph import check_graph
 from onnxfuse.drivers.renames import GoneError, Outputs, Renames
 from onnxfuse.testing.oracle import open_session, outcome
 from onnxfuse.testing.strategies import feeds_for, models

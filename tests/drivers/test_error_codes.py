@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.drivers.error_codes import ERROR_CODES, codes_in, explain
 from onnxfuse.pipeline import registry
 from tests.profile import EXAMPLES

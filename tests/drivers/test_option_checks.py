@@ -9,11 +9,11 @@ from typing import Any, Final
 import onnx.parser
 import pytest
 
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_values import Kind
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.values import Kind
+from onnxfuse.drivers.checks.graph import check_graph
+from onnxfuse.drivers.checks.options import problems_of
 from onnxfuse.drivers.findings import Severity
-from onnxfuse.drivers.graph_checks import check_graph
-from onnxfuse.drivers.option_checks import problems_of
 
 GIVEN: Final = AtcOptions(model="m.onnx", framework=5, output="m", soc_version="Ascend310")
 MODEL: Final = '<ir_version: 8, opset_import: ["": 11]> g (float[1, 4] x) => (float[1, 4] y) { [one] y = Relu(x) }'

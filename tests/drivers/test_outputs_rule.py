@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxfuse.cli.main import main
-from onnxfuse.drivers.device_outputs import compare
-from onnxfuse.drivers.output_files import RawFloats, dtype_named
-from onnxfuse.drivers.outputs_rule import Noise, U, judge
+from onnxfuse.drivers.outputs.files import RawFloats, dtype_named
+from onnxfuse.drivers.outputs.folders import compare
+from onnxfuse.drivers.outputs.rule import Noise, U, judge
 from tests.drivers.rounding import in_float16
 from tests.drivers.test_device_outputs import folders, put, status
 from tests.profile import EXAMPLES

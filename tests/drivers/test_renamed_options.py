@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from onnxfuse.cli.main import main
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.renamed import Renamed, renamed_options
 from onnxfuse.drivers.findings import Severity
-from onnxfuse.drivers.renamed_options import Renamed, renamed_options
 from onnxfuse.drivers.renames import Outputs, Renames
 from onnxfuse.model_io import open_model
 from tests.drivers.test_renames import MODEL

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxfuse.drivers.shape_grammar import (
+from onnxfuse.drivers.atc.shape_grammar import (
     ANY,
     DimRange,
     GrammarError,

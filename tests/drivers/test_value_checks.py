@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import from_array
 
 from onnxfuse.drivers.atc import AtcOptions
+from onnxfuse.drivers.checks.graph import check_graph
 from onnxfuse.drivers.findings import Severity
-from onnxfuse.drivers.graph_checks import check_graph
 from tests.drivers.small_graphs import PLAIN, found, only, parsed, with_constant
 
 

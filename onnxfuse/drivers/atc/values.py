@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from onnxfuse.drivers.atc_words import Number, Release, Word
+from onnxfuse.drivers.atc.words import Number, Release, Word
 
 __all__ = [
     "Kind",

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from onnxfuse.drivers import summary_ais_bench, summary_benchmark, summary_trtexec
 from onnxfuse.drivers.performance import LEAST, MOST, NEAR, ONE_DEVICE, Card, Form, Performance
-from onnxfuse.drivers.summary_text import Lines
+from onnxfuse.drivers.summaries import ais_bench, benchmark, trtexec
+from onnxfuse.drivers.summaries.text import Lines
 from onnxfuse.errors import UsageError
 
 __all__ = ["parse", "read", "render", "render_rounds"]
@@ -23,11 +23,11 @@ FILE_NAME: Final = re.compile(r"^perf_\w+?_batchsize_(\d{1,9})_device_\d+\.txt$"
 KNOWN: Final = "benchmark (pure inference or dataset), ais_bench (its output or summary.json), msame, trtexec 7 and 8"
 # In order: a text of trtexec 8 has what looks like 7.
 FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[Lines, int | None], Performance]], ...]] = (
-    (summary_benchmark.PURE, summary_benchmark.pure),
-    (summary_ais_bench.AIS_BENCH, summary_ais_bench.stdout),
-    (summary_ais_bench.DEVICES, summary_ais_bench.devices),
-    (summary_ais_bench.MSAME, summary_ais_bench.msame),
-    (summary_trtexec.TRTEXEC_8, summary_trtexec.trtexec_8),
+    (benchmark.PURE, benchmark.pure),
+    (ais_bench.AIS_BENCH, ais_bench.stdout),
+    (ais_bench.DEVICES, ais_bench.devices),
+    (ais_bench.MSAME, ais_bench.msame),
+    (trtexec.TRTEXEC_8, trtexec.trtexec_8),
 )
 
 
@@ -106,13 +106,13 @@ def _recognized(text: str, name: str, batch: int | None, batch_from: str) -> Per
         return _json(text, name, batch)
     lines = Lines(text, name)
     found = [reader for pattern, reader in FORMS if lines.has(pattern)]
-    is_dataset = lines.has(summary_benchmark.DATASET)
-    if not found and not is_dataset and lines.has(summary_trtexec.TRTEXEC_7):
-        found = [summary_trtexec.trtexec_7]
+    is_dataset = lines.has(benchmark.DATASET)
+    if not found and not is_dataset and lines.has(trtexec.TRTEXEC_7):
+        found = [trtexec.trtexec_7]
     if len(found) + is_dataset > 1:
         raise UsageError(f"{name}: holds summaries of several tools or modes: keep one")
     if is_dataset:
-        return summary_benchmark.dataset(lines, batch, batch_from)
+        return benchmark.dataset(lines, batch, batch_from)
     if not found:
         raise UsageError(f"{name}: holds no summary that is known; known are those of {KNOWN}")
     return found[0](lines, batch)
@@ -123,7 +123,7 @@ def _json(text: str, name: str, batch: int | None) -> Performance:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: begins as JSON and is none: {str(error)[:80]}") from error
-    return summary_ais_bench.from_json(data, name, batch)
+    return ais_bench.from_json(data, name, batch)
 
 
 def render_rounds(times: Sequence[float]) -> str:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxfuse.drivers.atc_values import Kind, Option, Value, has_placeholder, option, text_of, typed
-from onnxfuse.drivers.atc_words import (
+from onnxfuse.drivers.atc.command_line import read_command
+from onnxfuse.drivers.atc.shell import Problem
+from onnxfuse.drivers.atc.values import Kind, Option, Value, has_placeholder, option, text_of, typed
+from onnxfuse.drivers.atc.words import (
     BufferOptimize,
     CacheMode,
     CoreType,
@@ -29,8 +31,6 @@ from onnxfuse.drivers.atc_words import (
     PrecisionModeV2,
     Release,
 )
-from onnxfuse.drivers.command_line import read_command
-from onnxfuse.drivers.shell import Problem
 
 if TYPE_CHECKING:
     from onnxfuse.model_io import ModelLike
@@ -218,7 +218,7 @@ class AtcOptions:
             ModelError: The model cannot be read.
             UsageError: An input cannot be told to atc, or the model's batch is another one.
         """
-        from onnxfuse.drivers.atc_model import options_from_model
+        from onnxfuse.drivers.atc.model import options_from_model
 
         given = {"soc_version": soc_version, **options}
         return cls(**options_from_model(model, batch_size=batch_size, dims=dims or {}, output=output, given=given))
@@ -273,7 +273,7 @@ class AtcOptions:
         Args:
             release: The generation of CANN that runs them; without it, an option that any of them has is right.
         """
-        from onnxfuse.drivers.atc_rules import broken_rules
+        from onnxfuse.drivers.atc.rules import broken_rules
 
         return (*self._shell, *broken_rules(self, release))
 

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.atc_values import has_placeholder
-from onnxfuse.drivers.atc_words import InputFormat, Release, Series
-from onnxfuse.drivers.shape_grammar import (
+from onnxfuse.drivers.atc.shape_grammar import (
     ANY,
     DimRange,
     GrammarError,
@@ -18,10 +16,12 @@ from onnxfuse.drivers.shape_grammar import (
     parse_profiles,
     parse_shape_range,
 )
-from onnxfuse.drivers.shell import Problem
+from onnxfuse.drivers.atc.shell import Problem
+from onnxfuse.drivers.atc.values import has_placeholder
+from onnxfuse.drivers.atc.words import InputFormat, Release, Series
 
 if TYPE_CHECKING:
-    from onnxfuse.drivers.atc_options import AtcOptions
+    from onnxfuse.drivers.atc.options import AtcOptions
 
 __all__ = ["PROFILES", "broken_shape_rules"]
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from onnxfuse.drivers.performance import Form, Performance, Spread, Stage
-from onnxfuse.drivers.summary_text import NUMBER, Lines, number, pairs
+from onnxfuse.drivers.summaries.text import NUMBER, Lines, number, pairs
 from onnxfuse.errors import UsageError
 
 __all__ = ["AIS_BENCH", "DEVICES", "MSAME", "devices", "from_json", "msame", "stdout"]

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.findings import Finding, Severity
-from onnxfuse.drivers.renames import GoneError, Outputs, Renames
-from onnxfuse.drivers.shape_grammar import (
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.shape_grammar import (
     GrammarError,
     OutNode,
     OutputType,
@@ -21,6 +19,8 @@ from onnxfuse.drivers.shape_grammar import (
     parse_out_nodes,
     parse_output_type,
 )
+from onnxfuse.drivers.findings import Finding, Severity
+from onnxfuse.drivers.renames import GoneError, Outputs, Renames
 
 __all__ = ["Renamed", "renamed_options"]
 

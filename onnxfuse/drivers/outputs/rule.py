@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from onnxfuse.drivers.output_files import is_exact
+from onnxfuse.drivers.outputs.files import is_exact
 from onnxfuse.verification.element_types import format_of, is_float
 from onnxfuse.verification.judgement import Tolerance
 from onnxfuse.verification.leaves import class_of

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Final
 
 from onnxfuse.drivers.performance import NEAR, PRINTED, STAGES_NEAR, Form, Performance, Spread, Stage
-from onnxfuse.drivers.summary_text import NUMBER, Lines, number
+from onnxfuse.drivers.summaries.text import NUMBER, Lines, number
 from onnxfuse.errors import UsageError
 
 __all__ = ["DATASET", "PURE", "dataset", "pure"]

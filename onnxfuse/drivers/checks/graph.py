@@ -9,15 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from onnxfuse.drivers.atc_model import input_shapes
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_shape_rules import PROFILES
-from onnxfuse.drivers.atc_words import major_version
-from onnxfuse.drivers.findings import Finding, Severity
-from onnxfuse.drivers.op_names import named
-from onnxfuse.drivers.operator_checks import check_operators
-from onnxfuse.drivers.renames import Outputs
-from onnxfuse.drivers.shape_grammar import (
+from onnxfuse.drivers.atc.model import input_shapes
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.shape_grammar import (
     ANY,
     GrammarError,
     InputShape,
@@ -26,8 +20,14 @@ from onnxfuse.drivers.shape_grammar import (
     parse_out_nodes,
     parse_shape_range,
 )
-from onnxfuse.drivers.speed_checks import check_speed
-from onnxfuse.drivers.value_checks import check_values
+from onnxfuse.drivers.atc.shape_rules import PROFILES
+from onnxfuse.drivers.atc.words import major_version
+from onnxfuse.drivers.checks.operators import check_operators
+from onnxfuse.drivers.checks.speed import check_speed
+from onnxfuse.drivers.checks.values import check_values
+from onnxfuse.drivers.findings import Finding, Severity
+from onnxfuse.drivers.op_names import named
+from onnxfuse.drivers.renames import Outputs
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, open_model
 from onnxfuse.verification.tensors import graphs_of
@@ -39,7 +39,7 @@ __all__ = ["check_graph"]
 
 
 def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tuple[Finding, ...]:
-    """Looks at a graph with the eyes of atc; `option_checks.problems_of` tells what is wrong with the options by themselves.
+    """Looks at a graph with the eyes of atc; `checks.options.problems_of` tells what is wrong with the options by themselves.
 
     Args:
         model: What is to be compiled.

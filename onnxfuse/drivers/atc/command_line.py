@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
-from onnxfuse.drivers.shell import SHELL_SYNTAX, Problem, ShellReader
+from onnxfuse.drivers.atc.shell import SHELL_SYNTAX, Problem, ShellReader
 
 __all__ = ["CommandLine", "read_command"]
 

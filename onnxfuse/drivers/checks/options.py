@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from onnxfuse.drivers.atc_options import AtcOptions
-from onnxfuse.drivers.atc_rules import wrong_signs
-from onnxfuse.drivers.atc_values import Kind, has_placeholder
-from onnxfuse.drivers.atc_words import Release
+from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.rules import wrong_signs
+from onnxfuse.drivers.atc.shape_grammar import GrammarError, InputShape, parse_input_shape, parse_shape_range
+from onnxfuse.drivers.atc.values import Kind, has_placeholder
+from onnxfuse.drivers.atc.words import Release
 from onnxfuse.drivers.findings import Finding, Severity
-from onnxfuse.drivers.shape_grammar import GrammarError, InputShape, parse_input_shape, parse_shape_range
 
 __all__ = ["problems_of"]
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.atc_shape_rules import broken_shape_rules
-from onnxfuse.drivers.atc_values import Kind, has_placeholder, option_name, text_of
-from onnxfuse.drivers.atc_words import (
+from onnxfuse.drivers.atc.shape_grammar import GrammarError, OutputType, parse_out_nodes, parse_output_type
+from onnxfuse.drivers.atc.shape_rules import broken_shape_rules
+from onnxfuse.drivers.atc.shell import SHELL_SYNTAX, Problem
+from onnxfuse.drivers.atc.values import Kind, has_placeholder, option_name, text_of
+from onnxfuse.drivers.atc.words import (
     SOC_VERSIONS,
     ElementType,
     Framework,
@@ -22,11 +24,9 @@ from onnxfuse.drivers.atc_words import (
     Series,
     Word,
 )
-from onnxfuse.drivers.shape_grammar import GrammarError, OutputType, parse_out_nodes, parse_output_type
-from onnxfuse.drivers.shell import SHELL_SYNTAX, Problem
 
 if TYPE_CHECKING:
-    from onnxfuse.drivers.atc_options import AtcOptions
+    from onnxfuse.drivers.atc.options import AtcOptions
 
 __all__ = ["broken_rules", "wrong_signs"]
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxfuse.drivers.device_outputs import Comparison, Progress, Tally, of_output
 from onnxfuse.drivers.info_files import of_one
-from onnxfuse.drivers.output_files import find
-from onnxfuse.drivers.outputs_rule import TIMES, Judged, Noise, U, judge
-from onnxfuse.drivers.outputs_verdict import OutputsVerdict
+from onnxfuse.drivers.outputs.files import find
+from onnxfuse.drivers.outputs.folders import Comparison, Progress, Tally, of_output
+from onnxfuse.drivers.outputs.rule import TIMES, Judged, Noise, U, judge
+from onnxfuse.drivers.outputs.verdict import OutputsVerdict
 from onnxfuse.errors import ModelError, UsageError
 from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.eval_model import EvalModel, without_data

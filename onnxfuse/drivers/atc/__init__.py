@@ -13,7 +13,7 @@ from typing import Final
 
 from onnxfuse.drivers._compiling import Compiled, CompileError, compile_om
 from onnxfuse.drivers._process import sourced
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 
 __all__ = ["SUCCESS", "AtcOptions", "CompileError", "Compiled", "run", "sourced"]
 

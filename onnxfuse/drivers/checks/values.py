@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from onnxfuse.drivers.atc_options import AtcOptions
+from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.drivers.findings import Finding, Severity
 from onnxfuse.model_io import Opened
 

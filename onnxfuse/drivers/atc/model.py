@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from onnxfuse.drivers.atc_words import InputFormat
-from onnxfuse.drivers.shape_grammar import ANY, InputShape, input_shape_text
+from onnxfuse.drivers.atc.shape_grammar import ANY, InputShape, input_shape_text
+from onnxfuse.drivers.atc.words import InputFormat
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io import ModelLike, open_model
 

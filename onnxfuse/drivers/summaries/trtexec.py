@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from onnxfuse.drivers.performance import Form, Performance, Spread
-from onnxfuse.drivers.summary_text import PREFIX, Lines, pairs
+from onnxfuse.drivers.summaries.text import PREFIX, Lines, pairs
 from onnxfuse.errors import UsageError
 
 __all__ = ["TRTEXEC_7", "TRTEXEC_8", "trtexec_7", "trtexec_8"]

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from onnxfuse.drivers.output_files import OutputFolder, RawFloats, UnreadableError, elements, find
-from onnxfuse.drivers.outputs_rule import Judged, agreed_by_size_alone, judge
-from onnxfuse.drivers.outputs_verdict import OutputResult, OutputsVerdict
+from onnxfuse.drivers.outputs.files import OutputFolder, RawFloats, UnreadableError, elements, find
+from onnxfuse.drivers.outputs.rule import Judged, agreed_by_size_alone, judge
+from onnxfuse.drivers.outputs.verdict import OutputResult, OutputsVerdict
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.judgement import Tolerance
 from onnxfuse.verification.verdict import Status

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from onnxfuse.drivers.atc_values import has_placeholder
+from onnxfuse.drivers.atc.values import has_placeholder
 
 __all__ = [
     "ANY",
