@@ -45,7 +45,7 @@ def samples_of(dataset: Path, graph: EvalModel | None, batch: int | None) -> lis
 
     samples = info_files.read(dataset)
     if graph is not None and batch is not None:
-        info_files.check(dataset, free_inputs(graph.proto, roles=False), batch=batch)
+        info_files.check(samples, free_inputs(graph.proto, roles=False), batch=batch)
     names: set[str] = set()
     for sample in samples:
         if len(sample.files) != len(samples[0].files):

@@ -3,7 +3,7 @@
 What a line holds is `onnxfuse.verification.info_list`'s to read; three forms of lists are written:
 
     0 data/a.bin 224 224            a raw tensor, and the width and height of all of them
-    0 data/a.jpg 500 375            a picture, and its own width and height
+    0 data/a.jpg 500 375            a picture, and its own width and height: a sample of its own, whatever its index
     0 data/a_ids.bin                a model of several inputs: the same index once for each, in the model's order
     0 data/a_mask.bin
 """
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from onnxfuse.errors import UsageError
-from onnxfuse.verification.info_list import InfoLine, grouped, read_list, shape_of
+from onnxfuse.verification.info_list import PICTURES, InfoLine, by_sample, check_files, read_list, shape_of
 from onnxfuse.verification.inputs import Binding, InputSpec
 
 __all__ = ["Sample", "check", "jpeg_size", "of_one", "read", "samples_in", "write"]
@@ -33,10 +33,12 @@ class Sample:
     Attributes:
         files: Its files as they are in the list, from the list's folder: one for each input of the model.
         size: Width and height, behind each of the files; None where there is more than one file.
+        lines: Where it was read from.
     """
 
     files: tuple[str, ...]
     size: tuple[int, int] | None = None
+    lines: tuple[InfoLine, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def stem(self) -> str:
@@ -65,6 +67,10 @@ def write(path: Path, samples: Iterable[Sample]) -> None:
         raise UsageError(f"{path}: the samples have different numbers of files, or a size in some only")
     stems: dict[str, str] = {}
     for sample in found:
+        if len(sample.files) > 1 and any(Path(name).suffix.lower() in PICTURES for name in sample.files):
+            raise UsageError(
+                f"{path}: {sample.files[0]}: a picture is a sample of its own, and goes with no other file"
+            )
         if sample.stem in stems:
             raise UsageError(f"{path}: {stems[sample.stem]} and {sample.files[0]} would have outputs of one name")
         stems[sample.stem] = sample.files[0]
@@ -130,44 +136,37 @@ def read(path: Path) -> list[Sample]:
     Raises:
         UsageError: It is no list, or a file in it is not in its folder.
     """
-    groups: dict[int, list[InfoLine]] = {}
-    for line in read_list(path):
-        groups.setdefault(line.index, []).append(line)
-    return [_sample(lines) for lines in groups.values()]
+    return [_sample(lines) for lines in by_sample(read_list(path))]
 
 
 def _sample(lines: Sequence[InfoLine]) -> Sample:
     columns = lines[0].columns
     size = (columns[0], columns[1]) if len(lines) == 1 and len(columns) == 2 and not lines[0].is_shape else None
-    return Sample(tuple(line.name for line in lines), size)
+    return Sample(tuple(line.name for line in lines), size, tuple(lines))
 
 
-def check(path: Path, inputs: Sequence[InputSpec], *, batch: int = 1) -> int:
+def check(samples: Sequence[Sample], inputs: Sequence[InputSpec], *, batch: int = 1) -> None:
     """Checks every file of a list against what a model takes: before minutes of a run, not after.
 
     Args:
-        path: The list.
+        samples: The list, as it was read.
         inputs: The model's inputs; those with a default are not fed.
         batch: Samples that one run takes: the tool puts so many files together, and each is one of them.
 
-    Returns:
-        The number of samples.
-
     Raises:
-        UsageError: A file has another size than one sample of its input, is no picture of the size in its line, or an
-            index has not as many files as the model takes inputs; with the line.
+        UsageError: A file has another size than one sample of its input, is no picture of the size in its line, or a
+            sample has not as many files as the model takes inputs; with the line.
     """
     if batch < 1:
         raise UsageError(f"a batch is 1 or more, not {batch}")
     fed = [of_one(spec, batch) for spec in inputs if not spec.overridable]
-    groups = grouped(read_list(path), fed)
-    for group in groups:
-        for spec, line in zip(fed, group, strict=True):
+    for sample in samples:
+        check_files(sample.lines, fed)
+        for spec, line in zip(fed, sample.lines, strict=True):
             if line.is_picture:
                 _check_picture(line)
             else:
                 shape_of(spec, line, Binding({}))
-    return len(groups)
 
 
 def of_one(spec: InputSpec, batch: int) -> InputSpec:

@@ -17,7 +17,7 @@ from onnxfuse.errors import UsageError
 from onnxfuse.verification.element_types import is_string, numpy_dtype
 from onnxfuse.verification.inputs import Binding, InputSpec
 
-__all__ = ["InfoLine", "grouped", "read_list", "read_raw", "shape_of"]
+__all__ = ["PICTURES", "InfoLine", "by_sample", "check_files", "grouped", "read_list", "read_raw", "shape_of"]
 
 PICTURES: Final = frozenset((".jpg", ".jpeg", ".png", ".bmp"))
 LARGEST: Final = 256 << 20
@@ -105,23 +105,41 @@ def _line(text: str, at: str, root: Path) -> InfoLine:
     return InfoLine(at, int(index), name, file, tuple(map(int, sizes)), is_shape)
 
 
+def by_sample(lines: Sequence[InfoLine]) -> list[list[InfoLine]]:
+    """Puts the lines of one index together, in the order in which they come first.
+
+    A picture is a sample of its own: lists of them begin their indices anew for each ending of files.
+    """
+    found: dict[tuple[int, int | None], list[InfoLine]] = {}
+    for number, line in enumerate(lines):
+        found.setdefault((line.index, number if line.is_picture else None), []).append(line)
+    return list(found.values())
+
+
 def grouped(lines: Sequence[InfoLine], inputs: Sequence[InputSpec]) -> list[list[InfoLine]]:
-    """Puts the lines of one index together, in the order of the inputs.
+    """Puts the lines of one sample together, in the order of the inputs.
 
     Raises:
-        UsageError: An index has not as many lines as the model takes inputs.
+        UsageError: A sample has not as many lines as the model takes inputs.
     """
-    found: dict[int, list[InfoLine]] = {}
-    for line in lines:
-        found.setdefault(line.index, []).append(line)
-    for group in found.values():
-        if len(group) != len(inputs):
-            names = ", ".join(spec.name for spec in inputs) or "none"
-            raise UsageError(
-                f"{group[-1].at}: index {group[0].index} has {len(group)} file{'s' * (len(group) != 1)}, "
-                f"and the model takes {len(inputs)}: {names}"
-            )
-    return list(found.values())
+    found = by_sample(lines)
+    for group in found:
+        check_files(group, inputs)
+    return found
+
+
+def check_files(group: Sequence[InfoLine], inputs: Sequence[InputSpec]) -> None:
+    """Checks that a sample has a file for each input.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if len(group) != len(inputs):
+        names = ", ".join(spec.name for spec in inputs) or "none"
+        raise UsageError(
+            f"{group[-1].at}: index {group[0].index} has {len(group)} file{'s' * (len(group) != 1)}, "
+            f"and the model takes {len(inputs)}: {names}"
+        )
 
 
 def shape_of(spec: InputSpec, line: InfoLine, binding: Binding) -> tuple[int, ...]:

@@ -78,12 +78,26 @@ def test_the_three_forms(tmp_path: Path) -> None:
     assert path.read_text() == "0 ./d/a.bin 5 4\n1 ./d/a_mask.bin 5 4\n"
     write(path, samples_in(tmp_path / "pictures", path))
     assert path.read_text() == "0 ./pictures/x.jpg 500 375\n1 ./pictures/y.JPEG 20 30\n"
-    assert check(path, [IMAGE]) == 2
+    check(read(path), [IMAGE])
     write(path, [Sample(("d/a.bin", "d/a_mask.bin")), Sample(("d/b.bin", "d/b_mask.bin"))])
     assert path.read_text() == "0 d/a.bin\n0 d/a_mask.bin\n1 d/b.bin\n1 d/b_mask.bin\n"
     assert [sample.stem for sample in read(path)] == ["a", "b"]
     two = [InputSpec(name, "tensor", T.FLOAT, (1, 60)) for name in ("ids", "mask")]
-    assert check(path, [*two, InputSpec("w", "tensor", T.FLOAT, (9,), overridable=True)]) == 2
+    check(read(path), [*two, InputSpec("w", "tensor", T.FLOAT, (9,), overridable=True)])
+
+
+def test_each_picture_is_a_sample_though_its_index_was_there_before(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "c.jpg", data=jpeg(6, 4))
+    put(tmp_path, "b.jpeg", data=jpeg(8, 2))
+    path = tmp_path / "list.info"
+    path.write_text("0 a.jpg 6 4\n1 c.jpg 6 4\n0 b.jpeg 8 2\n")
+    found = read(path)
+    assert found == [Sample(("a.jpg",), (6, 4)), Sample(("c.jpg",), (6, 4)), Sample(("b.jpeg",), (8, 2))]
+    check(found, [IMAGE])
+    write(path, found)
+    assert path.read_text() == "0 a.jpg 6 4\n1 c.jpg 6 4\n2 b.jpeg 8 2\n"
+    message = "a picture is a sample of its own, and goes with no other file"
+    assert message in refused_write(path, [Sample(("a.jpg", "b.jpeg"))])
 
 
 def test_what_is_written_feeds_a_comparison(tmp_path: Path) -> None:
@@ -99,15 +113,15 @@ def test_a_batch_is_put_together_from_samples(tmp_path: Path) -> None:
     path = tmp_path / "list.info"
     write(path, [Sample(("a.bin",), (5, 4)), Sample(("b.bin",), (5, 4))])
     for first in (8, "N", None):
-        assert check(path, [InputSpec("x", "tensor", T.FLOAT, (first, 3, 4, 5))], batch=8) == 2
+        check(read(path), [InputSpec("x", "tensor", T.FLOAT, (first, 3, 4, 5))], batch=8)
     with pytest.raises(UsageError, match="input x has a batch of 4, and 8 was given"):
-        check(path, [InputSpec("x", "tensor", T.FLOAT, (4, 3, 4, 5))], batch=8)
+        check(read(path), [InputSpec("x", "tensor", T.FLOAT, (4, 3, 4, 5))], batch=8)
     with pytest.raises(
         UsageError, match=r"line 1: a.bin has 240 bytes, and input x, \[4,3,4,5\] of float32, takes 960"
     ):
-        check(path, [InputSpec("x", "tensor", T.FLOAT, (4, 3, 4, 5))])
+        check(read(path), [InputSpec("x", "tensor", T.FLOAT, (4, 3, 4, 5))])
     with pytest.raises(UsageError, match="a batch is 1 or more"):
-        check(path, [IMAGE], batch=0)
+        check(read(path), [IMAGE], batch=0)
 
 
 def test_one_short_file_is_found_before_a_run(tmp_path: Path) -> None:
@@ -118,11 +132,11 @@ def test_one_short_file_is_found_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"list.info, line 2: b.bin has 239 bytes, and input image, \[1,3,4,5\] of float32"
     ):
-        check(path, [IMAGE])
+        check(read(path), [IMAGE])
     with pytest.raises(UsageError, match="line 1: a.bin has 240 bytes, and input image, .* of float16, takes 120"):
-        check(path, [InputSpec("image", "tensor", T.FLOAT16, (1, 3, 4, 5))])
+        check(read(path), [InputSpec("image", "tensor", T.FLOAT16, (1, 3, 4, 5))])
     with pytest.raises(UsageError, match="index 0 has 1 file, and the model takes 2: image, mask"):
-        check(path, [IMAGE, InputSpec("mask", "tensor", T.FLOAT, (1,))])
+        check(read(path), [IMAGE, InputSpec("mask", "tensor", T.FLOAT, (1,))])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +157,7 @@ def test_pictures_are_looked_at(tmp_path: Path, line: str, message: str) -> None
     put(tmp_path, "cut.jpg", data=jpeg(5, 5)[:25])
     (tmp_path / "list.info").write_text(line)
     with pytest.raises(UsageError, match=message):
-        check(tmp_path / "list.info", [IMAGE])
+        check(read(tmp_path / "list.info"), [IMAGE])
 
 
 @EXAMPLES
@@ -203,7 +217,7 @@ def test_a_file_that_leaves_the_folder_is_refused(tmp_path: Path, name: str, mes
             read(folder / "list.info")
         assert len(str(error.value)) < 400
         with pytest.raises(UsageError, match=r"list.info, line 1"):
-            check(folder / "list.info", [IMAGE])
+            check(read(folder / "list.info"), [IMAGE])
 
 
 def test_samples_that_make_no_list(tmp_path: Path) -> None:
