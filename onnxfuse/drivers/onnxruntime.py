@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,9 +17,9 @@ from onnxfuse.errors import ToolError, UsageError
 from onnxfuse.verification.worker import Worker, value_of
 
 if TYPE_CHECKING:
+    from onnxfuse.drivers.batches import Batches
     from onnxfuse.drivers.info_files import Sample
     from onnxfuse.verification.eval_model import EvalModel
-    from onnxfuse.verification.input_data import DataSet
     from onnxfuse.verification.inputs import Binding, InputSpec
 
 __all__ = ["OnnxRuntime", "OnnxRuntimeModel", "provider_of"]
@@ -160,58 +160,52 @@ class OnnxRuntimeModel:
         """Runs it over a dataset; see `Runnable.infer`. The last batch is filled up with its last sample."""
         from onnxfuse.drivers.datasets import samples_of
 
-        samples = samples_of(dataset, self._light, self.batch)
+        samples = samples_of(dataset, None, None)
+        batches = self._batches(samples)
         with new_result(output) as folder:
-            performance, files = self._run_over(samples, self._sets(dataset), folder / RESULT / DUMPED, progress)
+            performance, files = self._run_over(samples, batches, folder / RESULT / DUMPED, progress)
             _write(folder / RESULT / f"perf_vision_batchsize_{self.batch}_device_0.txt", render(performance).encode())
         place = output / RESULT / DUMPED
         found = {stem: tuple(place / file.name for file in each) for stem, each in files.items()}
         return Inferred(place, found, 1, performance)
 
+    def _batches(self, samples: Sequence[Sample]) -> Batches:
+        from onnxfuse.drivers.batches import Batches
+        from onnxfuse.verification.inputs import given_sizes
+
+        lines = [line for sample in samples for line in sample.lines]
+        binding = given_sizes(self._specs, self._backend.dims)
+        return Batches.of(lines, self._specs, self._light.proto.graph.output, size=self.batch, binding=binding)
+
     def _run_over(
-        self, samples: Sequence[Sample], sets: Sequence[DataSet], folder: Path, progress: Progress | None
+        self, samples: Sequence[Sample], batches: Batches, folder: Path, progress: Progress | None
     ) -> tuple[Performance, dict[str, list[Path]]]:
         """Runs it over samples, and leaves the outputs in a folder."""
+        from onnxfuse.verification.sessions import EvaluationError
+
         clock = Stages()
         files: dict[str, list[Path]] = {}
-        for start in range(0, len(samples), self.batch):
+        for run in batches.runs():
             if progress is not None:
-                progress(self.model.name, start, len(samples))
-            group = samples[start : start + self.batch]
+                progress(self.model.name, len(files), len(samples))
             with clock.stage("data read"):
-                read = [each.make() for each in sets[start : start + self.batch]]
+                read = [batches.read(group) for group in run]
             with clock.stage("preprocess"):
-                feeds = _batch([*read, *([read[-1]] * (self.batch - len(group)))])
+                feeds = batches.feeds(read)
             with clock.stage("infer"):
                 seconds, outputs = self._ask("run", feeds)
             clock.device += seconds
             with clock.stage("post"):
-                for place, sample in enumerate(group):
-                    parts = [self._part(array, k, place) for k, array in enumerate(outputs, 1)]
+                try:
+                    parts = batches.split(run, outputs)
+                except EvaluationError as error:
+                    raise ToolError(f"{self.model}: {error}") from error
+                for sample, part in zip(samples[len(files) :], parts, strict=False):
                     files[sample.stem] = [
-                        _write(folder / f"{sample.stem}_{k}.bin", _raw(part)) for k, part in enumerate(parts, 1)
+                        _write(folder / f"{sample.stem}_{k}.bin", _raw(array)) for k, array in enumerate(part, 1)
                     ]
-        return clock.record(len(samples), self.batch), files
-
-    def _sets(self, dataset: Path) -> list[DataSet]:
-        """The samples of a dataset, each with a 1 where a batch has its size."""
-        from onnxfuse.verification.input_data import data_sets
-        from onnxfuse.verification.inputs import Binding
-
-        single = [replace(spec, dims=(1, *spec.dims[1:])) if spec.dims else spec for spec in self._specs]
-        return data_sets(dataset, single, Binding(self._backend.dims))
-
-    def _part(self, array: Any, k: int, place: int) -> Any:
-        """What an output has for one sample of a batch."""
-        if array is None:
-            raise ToolError(f"{self.model}: output {k} is of a type that no raw file can hold")
-        if self.batch == 1:
-            return array
-        if not array.ndim or array.shape[0] % self.batch:
-            shape = list(array.shape)
-            raise ToolError(f"{self.model}: output {k} is {shape}, which is not divided by a batch of {self.batch}")
-        rows = array.shape[0] // self.batch
-        return array[rows * place : rows * (place + 1)]
+            clock.runs += 1
+        return clock.record(batches.count, self.batch), files
 
     def _given(self) -> dict[str, Any]:
         from onnxfuse.verification.input_sets import user_sets
@@ -299,35 +293,44 @@ def provider_of(name: str) -> str:
 class Stages:
     """The time that each step of a run over a dataset takes.
 
+    Args:
+        clock: Tells the seconds.
+
     Attributes:
         device: Seconds of the runs alone.
+        runs: How many there were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.device = 0.0
-        self._started = time.perf_counter()
+        self.runs = 0
+        self._clock = clock
+        self._started = clock()
         self._seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Counts what happens inside to a step."""
-        started = time.perf_counter()
+        started = self._clock()
         yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+        self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - started
 
     def record(self, samples: int, batch: int) -> Performance:
         """What `benchmark` would report of it.
 
         There, `infer` and `post` run one after the other for each batch: at the same rate, which `post` counts in batches.
+        A batch that is not full takes the device as long as a full one, and counts as one; what is read, and the whole,
+        counts in samples.
         """
-        whole = time.perf_counter() - self._started
+        whole = self._clock() - self._started
         both = self._seconds["infer"] + self._seconds["post"]
+        counts = {"data read": samples, "post": self.runs}
         stages = [Stage("e2e", samples / whole, 1000 * whole)]
         for name, seconds in self._seconds.items():
-            counted = samples / batch if name == "post" else samples
+            counted = counts.get(name, self.runs * batch)
             taken = both if name in ("infer", "post") else seconds
             stages.append(Stage(name, counted / taken, 1000 * seconds / counted))
-        rate = samples / self.device
+        rate = self.runs * batch / self.device
         return Performance(
             form=Form.DATASET,
             throughput=rate,
@@ -346,15 +349,6 @@ def _is_utf_8(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _batch(read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Samples as one batch."""
-    import numpy as np
-
-    if len(read) == 1:
-        return dict(read[0])
-    return {name: np.concatenate([each[name] for each in read]) for name in read[0]}
 
 
 def _raw(array: Any) -> bytes:

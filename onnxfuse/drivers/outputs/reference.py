@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxfuse.drivers.info_files import of_one
+from onnxfuse.drivers.batches import Batches, Group
 from onnxfuse.drivers.outputs.files import find
 from onnxfuse.drivers.outputs.folders import Comparison, Progress, Tally, of_output
 from onnxfuse.drivers.outputs.rule import TIMES, Judged, Noise, U, judge
 from onnxfuse.drivers.outputs.verdict import OutputsVerdict
 from onnxfuse.errors import ModelError, UsageError
-from onnxfuse.verification.element_types import numpy_dtype
 from onnxfuse.verification.eval_model import EvalModel, without_data
 from onnxfuse.verification.evaluate import EvaluationError, Evaluator
-from onnxfuse.verification.info_list import InfoLine, grouped, read_list, read_raw, shape_of
+from onnxfuse.verification.info_list import read_list
 from onnxfuse.verification.inputs import Binding, InputSpec, free_inputs, given_sizes
 from onnxfuse.verification.jitter import jittered, jittered_model
 from onnxfuse.verification.judgement import Tolerance
@@ -32,7 +30,7 @@ RUNS: Final = 4
 BEYOND: Final = 3
 """It is measured anew where a sample is beyond what it was before, until so many were beyond their own."""
 
-Batch = Sequence[list[InfoLine]]
+Batch = Sequence[Group]
 
 
 def compare_with_model(
@@ -219,22 +217,17 @@ class _Reference:
         specs = free_inputs(model.proto, roles=False)
         self._specs: list[InputSpec] = [spec for spec in specs if not spec.overridable]
         self._binding: Binding = given_sizes(specs, dims)
-        lines = read_list(dataset)
-        pictures = next((line for line in lines if line.is_picture), None)
-        if pictures is not None:
-            raise UsageError(f"{pictures.at}: {pictures.name} is a picture, and how the device scales it is not known here: "
-                             "give the list of raw tensors")  # fmt: skip
-        groups = grouped(lines, self._specs)
-        self.count = len(groups)
-        # A model of a fixed batch takes so many samples at once, and a device is given one in each file.
-        self.batch = _batch_of(self._specs, groups[0])
-        one = [of_one(spec, self.batch) for spec in self._specs] if self.batch > 1 else self._specs
-        # All sizes now: a file that does not fit is told before the first run.
-        self._shapes = {
-            id(group): [shape_of(spec, line, self._binding) for spec, line in zip(one, group, strict=True)]
-            for group in groups
-        }
-        self.batches: list[Batch] = [groups[start : start + self.batch] for start in range(0, len(groups), self.batch)]
+        # A model of a fixed batch takes so many samples at once, and a device may be given one in each file.
+        self._batches = Batches.of(
+            read_list(dataset),
+            self._specs,
+            model.proto.graph.output,
+            size=None,
+            binding=self._binding,
+        )
+        self.count = len(self._batches.groups)
+        self.batch = self._batches.files
+        self.batches: list[Batch] = list(self._batches.runs())
         try:
             self._evaluator = self._load(model)
         except EvaluationError as error:
@@ -244,17 +237,8 @@ class _Reference:
         return Evaluator(model.proto, weights=model.weights, expose=False, custom_op_library=self._library)
 
     def _feeds(self, batch: Batch) -> dict[str, np.ndarray]:
-        """The inputs of a batch; one that is not full is filled up with its last sample."""
-        read = [
-            [read_raw(*part) for part in zip(self._specs, group, self._shapes[id(group)], strict=True)]
-            for group in batch
-        ]
-        if self.batch == 1:
-            return {spec.name: array for spec, array in zip(self._specs, read[0], strict=True)}
-        read += read[-1:] * (self.batch - len(read))
-        return {
-            spec.name: np.concatenate(parts) for spec, parts in zip(self._specs, zip(*read, strict=True), strict=True)
-        }
+        """The inputs of a batch."""
+        return self._batches.feeds([self._batches.read(group) for group in batch])
 
     def run(self, batch: Batch) -> list[list[np.ndarray]]:
         """The model's results for each sample of a batch.
@@ -262,15 +246,7 @@ class _Reference:
         Raises:
             EvaluationError: It fails, or gives what is not one result for each sample.
         """
-        return self._split(batch, self._evaluator.run(self._feeds(batch)))
-
-    def _split(self, batch: Batch, values: Sequence[Any]) -> list[list[np.ndarray]]:
-        results = _arrays(values)
-        if self.batch == 1:
-            return [results]
-        if any(result.ndim == 0 or result.shape[0] != self.batch for result in results):
-            raise EvaluationError(f"an output has no axis of {self.batch} samples")
-        return [[result[place] for result in results] for place in range(len(batch))]
+        return self._batches.split(batch, self._evaluator.run(self._feeds(batch)))
 
     def noise(self, batches: Sequence[Batch], draw: int) -> Iterator[tuple[int, Noise]]:
         """Yields what noise of 2 u on inputs and weights does to an output, by its place; several times each.
@@ -283,33 +259,16 @@ class _Reference:
             EvaluationError: The model fails on it.
         """
         fed = [self._feeds(batch) for batch in batches]
-        still = [self._split(batch, self._evaluator.run(feeds)) for batch, feeds in zip(batches, fed, strict=True)]
+        still = [
+            self._batches.split(batch, self._evaluator.run(feeds)) for batch, feeds in zip(batches, fed, strict=True)
+        ]
         for number in range(RUNS):
             rng = np.random.default_rng([self._seed, 7, draw, number])
             noisy = self._load(jittered_model(self._model, rng, least=U))
             for batch, feeds, results in zip(batches, fed, still, strict=True):
-                moved = self._split(batch, noisy.run(jittered(feeds, rng, least=U)))
+                moved = self._batches.split(batch, noisy.run(jittered(feeds, rng, least=U)))
                 for ours, theirs in zip(results, moved, strict=True):
                     for place, (x, y) in enumerate(zip(ours, theirs, strict=True)):
                         noise = Noise.of(x, y)
                         if noise is not None:
                             yield place, noise
-
-
-def _arrays(results: Sequence[Any]) -> list[np.ndarray]:
-    """The results, as far as a device can write them."""
-    for result in results:
-        if not isinstance(result, np.ndarray):
-            raise EvaluationError("an output is a sequence or an optional, which no device writes")
-    return list(results)
-
-
-def _batch_of(specs: Sequence[InputSpec], group: Sequence[InfoLine]) -> int:
-    """How many files make up one run: the model's fixed batch, where a file is of one sample of it; else 1."""
-    firsts = {spec.dims[0] if spec.dims else None for spec in specs}
-    (first,) = firsts if len(firsts) == 1 else (None,)
-    dtype, dims = numpy_dtype(specs[0].dtype), specs[0].dims or ()
-    if not isinstance(first, int) or first < 2 or dtype is None or not all(isinstance(dim, int) for dim in dims):
-        return 1
-    whole = math.prod(dim for dim in dims if isinstance(dim, int)) * dtype.itemsize
-    return first if group[0].file.stat().st_size * first == whole else 1
