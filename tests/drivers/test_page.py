@@ -58,7 +58,7 @@ def test_the_commands(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert [main(command[1:]) for command in commands] == [0, 5, 0, 0, 0]
     told = capfd.readouterr().err
     assert told.count("\nequivalent\n") == 1
-    assert "output best of sample s0 is not in after/dumpOutput_device0" in told
+    assert "after/dumpOutput_device0: which output is which cannot be told" in told
 
 
 def test_compiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

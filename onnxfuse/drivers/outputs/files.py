@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +15,16 @@ import numpy as np
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.element_types import is_bool, is_float, is_integer
 
-__all__ = ["OutputFolder", "RawFloats", "UnreadableError", "dtype_named", "elements", "find", "is_exact"]
+__all__ = ["NUMBERING", "OutputFolder", "RawFloats", "UnreadableError", "dtype_named", "elements", "find", "is_exact"]
 
 # benchmark: <sample>_1.bin; ais_bench: <sample>_0.bin; msame: <sample>_output_0.bin.
-NAME: Final = re.compile(r"^(?P<sample>.+?)(?:_output)?_(?P<number>\d{1,4})\.(?P<kind>bin|txt|npy)$")
+NAME: Final = re.compile(r"^(?P<sample>.+)_(?P<number>\d{1,4})\.(?:bin|txt|npy)$")
+OF_MSAME: Final = "_output"
 LARGEST: Final = 2 << 30
-PATTERNS: Final = 256
-"""So many different halves without an infinity or a NaN among them are not the ends of float32: 0.97^256 is 0.0003."""
+PATTERNS: Final = 64
+HUGE: Final = 27
+"""So many different halves are not the ends of float32 if none has an exponent from that on, as 4096 has: (27/32)^64 is 2e-5."""
+NUMBERING: Final = "which output is which cannot be told: they are numbered from 1 on, or number 0 is missing"
 SHOWN: Final = 40
 
 
@@ -43,9 +46,18 @@ class OutputFolder:
     files: Mapping[str, Mapping[int, Path]]
     first: int
 
+    @property
+    def places(self) -> set[int]:
+        """The outputs that are there for any sample."""
+        return {place for files in self.files.values() for place in files}
 
-def find(folder: Path) -> OutputFolder:
+
+def find(folder: Path, samples: Collection[str] = ()) -> OutputFolder:
     """Finds the results in a folder, whichever of the tools wrote them.
+
+    Args:
+        folder: The folder.
+        samples: What its samples are called, where that is known.
 
     Raises:
         UsageError: It is no folder, has none, or has one of them twice.
@@ -54,12 +66,13 @@ def find(folder: Path) -> OutputFolder:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UsageError(f"{folder}: is no folder of outputs: {error.strerror}") from error
+    named = [(match, entry) for entry in entries if (match := NAME.match(entry.name)) and entry.is_file()]
+    # A sample's own name may end so; msame's files all do.
+    names = {match["sample"] for match, _ in named}
+    ending = OF_MSAME if all(name.endswith(OF_MSAME) and name not in samples for name in names) else ""
     found: dict[str, dict[int, Path]] = {}
-    for entry in entries:
-        match = NAME.match(entry.name)
-        if match is None or not entry.is_file():
-            continue
-        numbered = found.setdefault(match["sample"], {})
+    for match, entry in named:
+        numbered = found.setdefault(match["sample"].removesuffix(ending), {})
         other = numbered.setdefault(int(match["number"]), entry)
         if other is not entry:
             raise UsageError(f"{folder}: {other.name} and {entry.name} are the same output of a sample: keep one")
@@ -85,10 +98,10 @@ def elements(file: Path, like: np.ndarray | None, dtype: np.dtype[Any] | None) -
     Args:
         file: The file.
         like: What it should be like, where that is known: it tells the type of a raw file by the file's size.
-        dtype: The type of a raw file, where the user says so.
+        dtype: The type of a raw file or of a text, where the user says so.
 
     Returns:
-        The elements, flat: of a text they are integers where all are written so.
+        The elements, flat.
 
     Raises:
         UnreadableError: It cannot be read, is too large, or is not of a size or a text that fits.
@@ -98,10 +111,9 @@ def elements(file: Path, like: np.ndarray | None, dtype: np.dtype[Any] | None) -
         if size > LARGEST:
             raise UnreadableError(f"is larger than {LARGEST >> 30} GiB")
         if file.suffix == ".npy":
-            with file.open("rb") as stream:
-                return np.asarray(np.load(stream, allow_pickle=False)).reshape(-1)
+            return _of_numpy(file)
         if file.suffix == ".txt":
-            return _text(file.read_text(encoding="ascii"))
+            return _text(file.read_text(encoding="ascii"), dtype or (None if like is None else like.dtype))
         return _load(file, dtype or _fitting(size, like))
     except UnreadableError:
         raise
@@ -111,6 +123,14 @@ def elements(file: Path, like: np.ndarray | None, dtype: np.dtype[Any] | None) -
         raise UnreadableError(f"cannot be read: {error.strerror or 'it is no array of numpy'}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         raise UnreadableError(f"is no array of numpy: {str(error).splitlines()[0][:SHOWN]}") from error
+
+
+def _of_numpy(file: Path) -> np.ndarray:
+    with file.open("rb") as stream:
+        array = np.asarray(np.load(stream, allow_pickle=False)).reshape(-1)
+    if array.dtype.fields is not None or not (is_float(array.dtype) or is_exact(array.dtype)):
+        raise UnreadableError(f"holds {array.dtype}, which cannot be compared: floats, integers or booleans can")
+    return array
 
 
 def _load(file: Path, dtype: np.dtype[Any]) -> np.ndarray:
@@ -142,11 +162,15 @@ def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
     raise UnreadableError(f"has {size} bytes, and {like.size} elements of {like.dtype} take {like.nbytes}{also}")
 
 
-def _text(text: str) -> np.ndarray:
-    """The numbers of a text, separated by spaces and line breaks."""
+def _text(text: str, dtype: np.dtype[Any] | None) -> np.ndarray:
+    """The numbers of a text, separated by spaces and line breaks, as integers where that is their type.
+
+    Without a type they are integers where all are written so.
+    """
     words = text.split()
+    exact = _integers(words) and (dtype is None or is_exact(dtype))
     try:
-        return np.array([int(word) for word in words], np.int64) if _integers(words) else np.array(words, np.float64)
+        return np.array([int(word) for word in words], np.int64) if exact else np.array(words, np.float64)
     except (ValueError, OverflowError):
         wrong = next((word for word in words if not _is_number(word)), "")
         cure = ": a number with a comma" if "," in wrong else ""
@@ -188,14 +212,14 @@ class RawFloats:
     """Raw values that nobody said the type of, read as float32: are they that?
 
     Small integers are denormal numbers then, or NaNs of a kind that no device makes. Of two numbers in float16 the second is
-    the half of a float32 that decides; the first is a number of float16 too, while the last 16 bits of a float32 are
-    any: one in 32 of them would be an infinity or a NaN.
+    the half of a float32 that decides; the first is an ordinary number of float16 too, while the last 16 bits of a float32
+    are any: 5 in 32 of them would be above 4096, an infinity or a NaN.
     """
 
     nonzero: int = 0
     odd: int = 0
     halves: int = 0
-    endless: int = 0
+    huge: int = 0
     round: int = 0
     patterns: set[int] = field(default_factory=set)
 
@@ -208,7 +232,7 @@ class RawFloats:
         self.odd += int(np.count_nonzero((size > 0x7F800000) & (size != 0x7FC00000)))
         low = bits & 0xFFFF
         self.halves += low.size
-        self.endless += int(np.count_nonzero((low & 0x7C00) == 0x7C00))
+        self.huge += int(np.count_nonzero((low >> 10 & 31) >= HUGE))
         self.round += int(np.count_nonzero((low & 0x1FFF) == 0))
         if len(self.patterns) < PATTERNS:
             self.patterns.update(np.unique(low)[:PATTERNS].tolist())
@@ -218,6 +242,6 @@ class RawFloats:
         if self.odd > self.nonzero / 2:
             return "int32 or int64"
         # What was made from float16 or from integers has few bits.
-        if len(self.patterns) >= PATTERNS and not self.endless and self.round < self.halves / 2:
+        if len(self.patterns) >= PATTERNS and not self.huge and self.round < self.halves / 2:
             return "float16"
         return ""

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from onnxfuse.drivers.outputs.files import OutputFolder, RawFloats, UnreadableError, elements, find
-from onnxfuse.drivers.outputs.rule import Judged, agreed_by_size_alone, judge
+from onnxfuse.drivers.outputs.files import NUMBERING, OutputFolder, RawFloats, UnreadableError, elements, find, is_exact
+from onnxfuse.drivers.outputs.rule import Judged, judge, small_values
 from onnxfuse.drivers.outputs.verdict import OutputResult, OutputsVerdict
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.judgement import Tolerance
@@ -23,10 +23,8 @@ Progress = Callable[[str, int, int], None]
 Dtypes = Mapping[str | None, tuple[np.dtype[Any], np.dtype[Any]]]
 """The types of raw files of the first and the second side, by output; under None of all others."""
 
-# So many values, and so large a part of all, agree only since the largest of their result is so large: they are to be alike.
-FEW: Final = 16
-PART: Final = 0.1
-ALIKE: Final = 0.25
+UNLIKE: Final = 0.25
+"""Of the values that agree only since the largest of their result is so large, so many may be unlike."""
 
 
 def of_output(given: Mapping[str | None, T], name: str) -> T | None:
@@ -142,7 +140,7 @@ def compare(
         UsageError: One is no folder of results, or a type or a tolerance is for an output that is not there.
     """
     folders = find(a), find(b)
-    places = sorted({place for folder in folders for files in folder.files.values() for place in files})
+    places = sorted(folders[0].places | folders[1].places)
     dtypes, tolerances = dtypes or {}, tolerances or {}
     for what, given in (("type", dtypes), ("tolerance", tolerances)):
         unknown = [name for name in given if name is not None and name not in map(str, places)]
@@ -150,6 +148,9 @@ def compare(
             raise UsageError(f"a {what} is given for {unknown[0]!r}, which is no output; there are "
                              f"{', '.join(map(str, places))}")  # fmt: skip
     found = Comparison({place: Tally(str(place), of_output(tolerances, str(place))) for place in places})
+    if folders[0].first != folders[1].first and folders[0].places != folders[1].places:
+        found.not_run.append(f"{a if folders[0].first else b}: {NUMBERING}")
+        return found.verdict()
     _note_types(found, folders, dtypes)
     if not tolerances:
         found.notes.append("tolerance of float16 on a device: |x - y| <= 2^-7 (|x| + max |x|)")
@@ -182,8 +183,7 @@ class _Output:
     raw: tuple[RawFloats, RawFloats] = field(default_factory=lambda: (RawFloats(), RawFloats()))
     values: int = 0
     small: int = 0
-    apart: float = 0.0
-    size: float = 0.0
+    unlike: int = 0
 
     def take(self, sample: str, *files: Path) -> None:
         """Compares a sample."""
@@ -201,14 +201,22 @@ class _Output:
             else:
                 tally.take(sample, Judged(why=counts))
             return
-        tally.take(sample, judge(x, y, own=tally.own))
+        judged = judge(x, y, own=tally.own)
+        if judged.why and self.dtypes is None and is_exact(x.dtype) and is_exact(y.dtype):
+            as_floats = judge(x.astype(np.float64), y.astype(np.float64), own=tally.own)
+            if not as_floats.why and any(file.suffix == ".txt" for file in files):
+                hint = f"say which with --dtype {self.place}=float32 or {self.place}=int64"
+                self.found.not_run.append(
+                    f"output {self.place} of sample {sample} differs if it is of integers: {hint}"
+                )
+                return
+        tally.take(sample, judged)
         for side, array in enumerate((x, y)):
             if guessed[side]:
                 self.raw[side].take(array)
         if tally.own is None:
-            small, apart, size = agreed_by_size_alone(x, y)
-            self.values += x.size
-            self.small, self.apart, self.size = self.small + small, self.apart + apart, self.size + size
+            small, unlike = small_values(x, y)
+            self.values, self.small, self.unlike = self.values + x.size, self.small + small, self.unlike + unlike
 
     def doubt(self, folders: Sequence[OutputFolder]) -> None:
         """Notes what the comparison of the samples cannot have told."""
@@ -219,10 +227,11 @@ class _Output:
                     f"output {self.place} in {folder.path}: as float32 its values are no ordinary numbers; are they "
                     f"{other}? say so with --dtype {self.place}={other.split()[0]}"
                 )
-        if self.small >= max(FEW, PART * self.values) and self.apart > ALIKE * self.size:
+        if self.unlike > UNLIKE * self.small:
             self.found.not_run.append(
                 f"output {self.place}: {self.small} of {self.values} values are less than a hundredth of the largest beside "
-                "them, where float16 cannot tell them apart, and they are not alike: compare with the model, or give --atol"
+                f"them, where two devices may differ, and {self.unlike} of these are not alike: compare with the model, or "
+                "give --atol"
             )
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from onnxfuse.drivers.batches import Batches, Group
-from onnxfuse.drivers.outputs.files import find
+from onnxfuse.drivers.outputs.files import NUMBERING, find
 from onnxfuse.drivers.outputs.folders import Comparison, Progress, Tally, of_output
-from onnxfuse.drivers.outputs.rule import TIMES, Judged, Noise, U, judge
+from onnxfuse.drivers.outputs.rule import TIMES, UNMEASURED, Judged, Noise, U, judge
 from onnxfuse.drivers.outputs.verdict import OutputsVerdict
 from onnxfuse.errors import ModelError, UsageError
 from onnxfuse.verification.eval_model import EvalModel, without_data
@@ -63,7 +63,6 @@ def compare_with_model(
         ModelError: The model cannot be run.
         UsageError: The folder has no results, the dataset does not fit the model, or a type or a tolerance is for no output.
     """
-    outputs = find(folder)
     names = [value.name for value in model.proto.graph.output]
     dtypes, tolerances = dtypes or {}, tolerances or {}
     for what, given in (("type", dtypes), ("tolerance", tolerances)):
@@ -71,37 +70,38 @@ def compare_with_model(
         if unknown:
             raise UsageError(f"a {what} is given for {unknown[0]!r}, which is no output; there are {', '.join(names)}")
     reference = _Reference(model, dataset, dims, custom_op_library, seed)
+    samples = [_stem(group) for batch in reference.batches for group in batch]
+    outputs = find(folder, samples)
     found = Comparison({place: Tally(name, of_output(tolerances, name)) for place, name in enumerate(names)})
-    judges = _Judges(reference, found, measured=any(tally.own is None for tally in found.tallies.values()))
+    if outputs.first and outputs.places != set(range(len(names))):
+        found.not_run.append(f"{folder}: {NUMBERING}: there are {len(outputs.places)}, and the model has {len(names)}")
+        return found.verdict()
+    judges = _Judges(reference, found)
     left = dict(outputs.files)
+    called = _shortened(samples, left)
     done = 0
     for batch in reference.batches:
         if progress is not None:
-            progress(f"sample {batch[0][0].file.stem}", done, reference.count)
+            progress(f"sample {samples[done]}", done, len(samples))
         done += len(batch)
-        # ais_bench cuts the name at its first point.
-        stems = [group[0].file.stem for group in batch]
-        files = [left.pop(stem, None) or left.pop(stem.partition(".")[0], None) for stem in stems]
-        for group, stem, each in zip(batch, stems, files, strict=True):
-            if each is None:
-                found.not_run.append(f"sample {stem} ({group[0].name}) has no outputs in {folder}")
-        if not any(files):
-            continue
-        try:
-            results = reference.run(batch)
-        except EvaluationError as error:
-            found.not_run += [f"sample {stem}: the model fails on it: {error}" for stem in stems]
-            continue
-        pairs = [
-            pair
-            for stem, each, wanted in zip(stems, files, results, strict=True)
-            if each is not None
-            for pair in _pairs(found, stem, wanted, each, folder, dtypes)
-        ]
-        judges.take(batch, pairs)
+        files = [left.pop(called.get(_stem(group), _stem(group)), {}) for group in batch]
+        judges.take(batch, _pairs(found, reference, batch, files, folder, dtypes))
     judges.tell()
     found.not_run += [f"sample {sample} is in {folder}, and not in {dataset}" for sample in left]
     return found.verdict()
+
+
+def _stem(group: Group) -> str:
+    """What the outputs of a sample are called by."""
+    return group[0].file.stem
+
+
+def _shortened(stems: Sequence[str], there: Mapping[str, Any]) -> dict[str, str]:
+    """The names that ais_bench gives to samples, cut at the first point; only where no other sample may be meant."""
+    cut: dict[str, list[str]] = {}
+    for stem in stems:
+        cut.setdefault(stem.partition(".")[0], []).append(stem)
+    return {whole[0]: name for name, whole in cut.items() if len(whole) == 1 and whole[0] not in there}
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,34 @@ class _Pair:
 
 
 def _pairs(
+    found: Comparison,
+    reference: _Reference,
+    batch: Batch,
+    files: Sequence[Mapping[int, Path]],
+    folder: Path,
+    dtypes: Mapping[str | None, np.dtype[Any]],
+) -> list[_Pair]:
+    """Returns what of a batch can be compared, and notes what cannot."""
+    for group, each in zip(batch, files, strict=True):
+        if not each:
+            found.not_run.append(f"sample {_stem(group)} ({group[0].name}) has no outputs in {folder}")
+    if not any(files):
+        return []
+    try:
+        results = reference.run(batch)
+    except EvaluationError as error:
+        found.not_run += [f"sample {_stem(group)}: the model fails on it: {error}" for group in batch]
+        return []
+    whole = zip(batch, files, results, strict=True)
+    return [
+        pair
+        for group, each, wanted in whole
+        if each
+        for pair in _of_sample(found, _stem(group), wanted, each, folder, dtypes)
+    ]
+
+
+def _of_sample(
     found: Comparison,
     sample: str,
     wanted: Sequence[np.ndarray],
@@ -143,58 +171,65 @@ class _Judges:
     """Compares results by what noise of float16 does to this model.
 
     It is measured on the first samples, and on another where that does not explain its results: the first frames of a
-    film are black, say.
+    film are black, say, or results have another shape.
     """
 
-    def __init__(self, reference: _Reference, found: Comparison, *, measured: bool) -> None:
+    def __init__(self, reference: _Reference, found: Comparison) -> None:
         self._reference = reference
         self._found = found
-        self._noise: dict[int, Noise] = {}
-        self._beyond = self._draws = 0
-        self._measures = measured
-        self._vacuous: dict[int, list[str]] = {}
-        if measured:
-            self._measure(reference.batches[: max(1, SAMPLES // reference.batch)])
+        self._noise: dict[tuple[int, tuple[int, ...]], Noise] = {}
+        self._fails = all(tally.own is not None for tally in found.tallies.values())
+        self._draws = 0
+        self._beyond = 0
+        self._untold: dict[tuple[int, str], list[str]] = {}
+        self._measure(reference.batches[: max(1, SAMPLES // reference.batch)])
 
     def take(self, batch: Batch, pairs: Sequence[_Pair]) -> None:
         """Compares the results of a batch."""
         judged = [self._judge(pair) for pair in pairs]
-        if any(each.why for each in judged) and self._measures and self._beyond < BEYOND:
+        if self._beyond < BEYOND and any(each.why or each.untold == UNMEASURED for each in judged):
             self._measure([batch])
             judged = [self._judge(pair) for pair in pairs]
-            self._beyond += any(each.why for each in judged)
+            self._beyond += any(each.why or each.untold == UNMEASURED for each in judged)
         for pair, each in zip(pairs, judged, strict=True):
             self._found.tallies[pair.place].take(pair.sample, each)
-            if each.vacuous:
-                self._vacuous.setdefault(pair.place, []).append(pair.sample)
+            if each.untold:
+                self._untold.setdefault((pair.place, each.untold), []).append(pair.sample)
 
     def tell(self) -> None:
         """Notes which tolerance was used, and what it cannot have told."""
-        if self._noise:
-            shares = ", ".join(f"{TIMES * self._noise[place].whole:.2g}" for place in sorted(self._noise))
+        largest: dict[int, float] = {}
+        for (place, _), noise in sorted(self._noise.items()):
+            largest[place] = max(largest.get(place, 0.0), TIMES * noise.whole)
+        if any(largest.values()):
+            shares = ", ".join(
+                f"{self._found.tallies[place].name} {share:.2g}" for place, share in largest.items() if share
+            )
             self._found.notes.append(
                 f"tolerance of float16 on a device: 2^-7 |x|, and of the largest |x|, as measured, at most: {shares}"
             )
-        for place, samples in sorted(self._vacuous.items()):
+        for (place, why), samples in self._untold.items():
             self._found.not_run.append(
-                f"output {self._found.tallies[place].name} of {len(samples)} samples ({samples[0]}, for one): rounding to "
-                "float16 moves the model's own result by as much as it is large, so this tells nothing"
+                f"output {self._found.tallies[place].name} of {len(samples)} samples ({samples[0]}, for one): {why}, so "
+                "whether it is right cannot be told"
             )
 
     def _judge(self, pair: _Pair) -> Judged:
         own = self._found.tallies[pair.place].own
-        return judge(pair.wanted, pair.given, own=own, noise=self._noise.get(pair.place))
+        noise = self._noise.get((pair.place, pair.wanted.shape))
+        return judge(pair.wanted, pair.given, own=own, noise=noise, of_model=True)
 
     def _measure(self, batches: Sequence[Batch]) -> None:
+        if self._fails:
+            return
+        self._draws += 1
         try:
-            self._draws += 1
             for place, noise in self._reference.noise(batches, self._draws):
-                self._noise[place] = self._noise[place] | noise if place in self._noise else noise
+                known = self._noise.get((place, noise.shape))
+                self._noise[place, noise.shape] = noise if known is None else known | noise
         except EvaluationError as error:
-            self._measures = False
-            self._found.notes.append(
-                f"what float16 may change was not measured ({error}): 2^-7 (|x| + max |x|) is allowed"
-            )
+            self._fails = True
+            self._found.notes.append(f"what float16 may change was not measured: {error}")
 
 
 class _Reference:
@@ -225,7 +260,6 @@ class _Reference:
             size=None,
             binding=self._binding,
         )
-        self.count = len(self._batches.groups)
         self.batch = self._batches.files
         self.batches: list[Batch] = list(self._batches.runs())
         try:
