@@ -1,4 +1,7 @@
-"""Running other people's programs: an argument list and no shell, ended with all that they have started."""
+"""Running other people's programs: an argument list and no shell, ended with all that they have started.
+
+But for what leaves their process group on purpose, as a daemon does with setsid.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from types import FrameType
+from typing import Any, BinaryIO, Final
 
 from onnxfuse.errors import ToolError, UsageError
 
@@ -41,6 +46,8 @@ def run(
 ) -> int:
     """Runs a program in a process group of its own, which is gone when this returns or raises.
 
+    What it starts belongs to that group, unless it leaves it on purpose (setsid): such a daemon is not ended.
+
     Args:
         words: The program and its arguments, as they are to reach it.
         name: What it is called, for messages.
@@ -62,25 +69,15 @@ def run(
         out = files.enter_context(log.open("wb"))
         err = files.enter_context(errors.open("wb")) if errors is not None else subprocess.STDOUT
         printed = _Lines(files.enter_context(log.open("rb")), on_line)
+        process: subprocess.Popen[bytes] | None = None
         try:
-            process = subprocess.Popen(
-                list(words),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                process_group=0,
-                env=environment,
-                cwd=folder,
-            )
-        except OSError as error:
-            raise ToolError(f"{name} cannot be run: {error.strerror or error}") from error
-        except ValueError as error:  # a NUL in an argument
-            raise ToolError(f"{name} cannot be run: {error}") from error
-        try:
+            with _signals_held_back():
+                process = _started(words, name, out, err, environment, folder)
             if not _wait(process, timeout, printed.forward):
                 raise ToolError(f"{name} took longer than {timeout:g} s, and was ended")
         finally:
-            _end(process)
+            if process is not None:
+                _end(process)
         printed.forward()
         printed.finish()
         return process.returncode
@@ -146,6 +143,63 @@ def tail(file: Path) -> str:
     with file.open("rb") as read:
         read.seek(max(0, file.stat().st_size - TAIL))
         return read.read().decode(errors="replace")
+
+
+def _started(
+    words: Sequence[str],
+    name: str,
+    out: BinaryIO,
+    err: BinaryIO | int,
+    environment: Mapping[str, str] | None,
+    folder: Path | None,
+) -> subprocess.Popen[bytes]:
+    """Starts a program; see `run`."""
+    try:
+        return subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            process_group=0,
+            env=environment,
+            cwd=folder,
+        )
+    except OSError as error:
+        raise ToolError(f"{name} cannot be run: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in an argument
+        raise ToolError(f"{name} cannot be run: {error}") from error
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Lets the handlers of signals wait: one that raises while a program is started would leave nobody who could end it.
+
+    Blocking the signals would not do: the program would inherit that. In other threads than the main one no handler runs.
+    """
+    came: list[int] = []
+    over = False
+    handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        # One that has its handler again may raise before the others have theirs; they are called from here then.
+        if over:
+            handlers[number](number, frame)
+        else:
+            came.append(number)
+
+    try:
+        for number in handlers:
+            signal.signal(number, hold)
+        yield
+    finally:
+        over = True
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for each in dict.fromkeys(came):
+            signal.raise_signal(each)
 
 
 class _Lines:

@@ -39,7 +39,7 @@ def run(
         options: Those that it shares with atc, and its own as `other`.
         job: What is tuned.
         environment: All its variables; None for those of this process. `TUNE_BANK_PATH` says where its repository goes.
-        timeout: Seconds after which it is ended, with all that it has started.
+        timeout: Seconds after which it is ended, with its process group.
         on_line: Is called with each line that it prints.
 
     Raises:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -160,6 +165,77 @@ def test_ctrl_c(tmp_path: Path) -> None:
         run(python(FAMILY, str(tmp_path / "pids"), "obedient"), name="it", log=tmp_path / "log")
     thread.join()
     gone(tmp_path / "pids")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """When it comes the program is there, and nobody has got its number yet."""
+    started: list[int] = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            started.append(self.pid)
+            signal.raise_signal(number)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise EndedError(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(EndedError):
+            run(["sleep", "600"], name="it", log=tmp_path / "log")
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert is_gone(*started)
+
+
+class EndedError(Exception):
+    """What the handlers of these tests raise."""
+
+
+# The log may be open, and not yet held by anybody: it is closed all the same, with a warning.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_at_any_time(tmp_path: Path) -> None:
+    """From before the program is there until it runs: some of these come while it is started."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise EndedError
+
+    before = signal.signal(signal.SIGALRM, end)
+    mark = f"6{os.getpid()}.5"
+    try:
+        for microseconds in range(100, 4100, 40):
+            with pytest.raises(EndedError):
+                signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+                run(["sleep", mark], name="it", log=tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    left = running(["sleep", mark])
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+    assert not left
+
+
+def running(words: Sequence[str]) -> list[int]:
+    """The numbers of the processes that run a command."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().split(b"\0")[:-1] == [os.fsencode(word) for word in words]:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_in_another_thread(tmp_path: Path) -> None:
+    """Where no handler can be set, and none runs."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run(["true"], name="it", log=tmp_path / "log")))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 # ---- set_env.sh

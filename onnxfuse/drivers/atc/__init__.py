@@ -32,7 +32,7 @@ def run(
     Args:
         options: Its options; `output` is one of them.
         environment: All its variables, as `sourced` returns them; None for those of this process.
-        timeout: Seconds after which it is ended, with all that it has started.
+        timeout: Seconds after which it is ended, with its process group.
         on_line: Is called with each line that it prints.
 
     Raises:
