@@ -169,13 +169,14 @@ def ratio_of(ratios: Sequence[float]) -> Ratio:
     heads; k is the largest with which both ends together stay below 0.05.
     """
     ordered, count = sorted(ratios), len(ratios)
-    outside, cut = 2 * 0.5**count, 0
-    while True:
-        more = outside + 2 * math.comb(count, cut + 1) * 0.5**count
-        if more > 1 - CONFIDENCE:
-            break
-        outside, cut = more, cut + 1
-    return Ratio(median(ordered), ordered[cut], ordered[count - 1 - cut], max(0.0, 1 - outside), tuple(ratios))
+    # From the middle outwards, in whole numbers, which have no largest: of so many ways to toss, so many lie inside.
+    ways, cut = 2**count, (count - 1) // 2
+    heads = math.comb(count, cut + 1)  # ways to toss cut + 1 of them
+    inside = 0 if count % 2 else heads
+    while inside / ways < CONFIDENCE and cut:
+        heads = heads * (cut + 1) // (count - cut)
+        inside, cut = inside + 2 * heads, cut - 1
+    return Ratio(median(ordered), ordered[cut], ordered[count - 1 - cut], inside / ways, tuple(ratios))
 
 
 def sample_ms(performance: Performance) -> float:

@@ -131,6 +131,17 @@ def test_the_interval_holds_the_median(ratios: list[float]) -> None:
     assert ratio_of(sorted(ratios)) == Ratio(*astuple(found)[:4], tuple(sorted(ratios)))
 
 
+@EXAMPLES
+@given(st.integers(1, 5000))
+def test_the_interval_of_any_number_of_turns(count: int) -> None:
+    found = ratio_of([float(k) for k in reversed(range(count))])
+    assert (found.confidence >= 0.95) == (count >= 6)
+    assert found.low + found.high == count - 1
+    # Half of the turns lie on each side, give or take a standard deviation of sqrt(count) / 2 about twice.
+    assert found.high - found.low <= 2.2 * math.sqrt(count) + 1
+    assert found.confidence < 0.99 or count < 10
+
+
 def astuple(ratio: Ratio) -> tuple[float, float, float, float]:
     return ratio.value, ratio.low, ratio.high, ratio.confidence
 
