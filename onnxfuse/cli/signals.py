@@ -31,8 +31,9 @@ def raised() -> Iterator[None]:
 
     def end(number: int, _frame: FrameType | None) -> None:
         nonlocal latest
-        before, latest = latest, time.monotonic()
-        if latest - before > SAME_END_S:
+        now = time.monotonic()
+        if now - latest > SAME_END_S:
+            latest = now
             raise KeyboardInterrupt(signal.Signals(number))
 
     defaults = {

@@ -149,6 +149,20 @@ def test_one_that_comes_later_breaks_off_what_takes_too_long(monkeypatch: pytest
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_who_goes_on_pressing_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: now))
+    raised = []
+    with signals.raised():
+        for press in range(9):
+            now = 100 + 0.45 * press
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raised.append(press)
+    assert raised == [0, 3, 6]
+
+
 def test_in_a_thread(capfd: pytest.CaptureFixture[str]) -> None:
     """Where no handler can be set, the command runs all the same."""
     codes: list[int] = []
