@@ -15,7 +15,7 @@ from onnxfuse.drivers import atc
 from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.drivers.atc.shape_grammar import ANY
 from onnxfuse.drivers.backend import Inferred, Progress
-from onnxfuse.drivers.datasets import check_outputs, output_sizes, samples_of
+from onnxfuse.drivers.datasets import check_inputs, check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
 from onnxfuse.drivers.result_folder import RESULT, keep, new_result
 from onnxfuse.drivers.summaries import parse
@@ -106,12 +106,13 @@ class CompiledModel(ABC):
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
         """Has the tool run it over a dataset; see `Runnable.infer`."""
-        samples = samples_of(dataset, self.graph, self.batch)
+        samples = samples_of(dataset)
         for sample in samples:
             for file in sample.files:
                 if Path(file).suffix.lower() != ".bin":
                     raise UsageError(f"{dataset}: {file}: raw tensors (.bin) are taken, not pictures: how they are scaled is "
                                      "not in the list")  # fmt: skip
+        check_inputs(samples, self.graph, self.batch)
         if progress is not None:
             progress(self.model.name, 0, len(samples))
         with new_result(output) as folder:

@@ -160,7 +160,7 @@ class OnnxRuntimeModel:
         """Runs it over a dataset; see `Runnable.infer`. The last batch is filled up with its last sample."""
         from onnxfuse.drivers.datasets import samples_of
 
-        samples = samples_of(dataset, None, None)
+        samples = samples_of(dataset)
         batches = self._batches(samples)
         with new_result(output) as folder:
             performance, files = self._run_over(samples, batches, folder / RESULT / DUMPED, progress)

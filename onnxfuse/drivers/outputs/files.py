@@ -15,7 +15,17 @@ import numpy as np
 from onnxfuse.errors import UsageError
 from onnxfuse.verification.element_types import is_bool, is_float, is_integer
 
-__all__ = ["NUMBERING", "OutputFolder", "RawFloats", "UnreadableError", "dtype_named", "elements", "find", "is_exact"]
+__all__ = [
+    "NUMBERING",
+    "OutputFolder",
+    "RawFloats",
+    "UnreadableError",
+    "dtype_named",
+    "elements",
+    "find",
+    "is_exact",
+    "widths",
+]
 
 # benchmark: <sample>_1.bin; ais_bench: <sample>_0.bin; msame: <sample>_output_0.bin.
 NAME: Final = re.compile(r"^(?P<sample>.+)_(?P<number>\d{1,4})\.(?:bin|txt|npy)$")
@@ -142,11 +152,22 @@ def _load(file: Path, dtype: np.dtype[Any]) -> np.ndarray:
     return np.frombuffer(data, plain).astype(dtype)
 
 
-def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
-    """The type of a raw file: of the kind of what it should be like, and as wide as its size says.
+def widths(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Bytes that a device may write for an element that the model declares to be of a type, in rising order.
 
-    A device narrows float64 and int64, and may be told to write float16 as float32; no other becomes wider.
+    A device narrows float64 and int64. It may be told to write floats as float16 or float32, and integers as narrower ones; no
+    integer becomes wider.
     """
+    found = {dtype.itemsize}
+    if is_float(dtype):
+        found |= {2, 4}
+    elif is_integer(dtype):
+        found |= {width for width in (1, 2, 4) if width < dtype.itemsize}
+    return tuple(sorted(found))
+
+
+def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
+    """The type of a raw file: of the kind of what it should be like, and as wide as its size says."""
     if like is None:
         return np.dtype(np.float32)
     if not like.size:
@@ -154,10 +175,9 @@ def _fitting(size: int, like: np.ndarray | None) -> np.dtype[Any]:
     width, rest = divmod(size, like.size)
     if not rest and width == like.dtype.itemsize:
         return like.dtype
-    if not rest and is_float(like.dtype) and width in (2, 4):
-        return np.dtype(f"f{width}")
-    if not rest and is_integer(like.dtype) and width in (1, 2, 4) and width < like.dtype.itemsize:
-        return np.dtype(f"{like.dtype.kind if like.dtype.kind in 'iu' else 'i'}{width}")
+    if not rest and width in widths(like.dtype):
+        kind = "f" if is_float(like.dtype) else like.dtype.kind if like.dtype.kind in "iu" else "i"
+        return np.dtype(f"{kind}{width}")
     also = ", or half of it in float16" if is_float(like.dtype) and like.dtype.itemsize == 4 else ""
     raise UnreadableError(f"has {size} bytes, and {like.size} elements of {like.dtype} take {like.nbytes}{also}")
 
