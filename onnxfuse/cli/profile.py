@@ -35,6 +35,7 @@ def add_parser(commands: Any) -> None:
         help="what onnxfuse apply --json printed when it made MODEL: shows which nodes of the model before that stand behind it",
     )
     parser.add_argument("--model-id", metavar="ID", help="the rows of this model, where the file has those of several")
+    parser.add_argument("--device-id", metavar="ID", help="the rows of this device, likewise")
     parser.add_argument(
         "--top", metavar="N", type=int, default=10, help="list the N slowest operators (default: %(default)s)"
     )
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onnxfuse.drivers.op_summary import read
     from onnxfuse.drivers.profile import passes_by_node, profile
 
-    summary = read(arguments.csv, model_id=arguments.model_id)
+    summary = read(arguments.csv, model_id=arguments.model_id, device_id=arguments.device_id)
     if arguments.model is None:
         found = profile(summary)
     else:

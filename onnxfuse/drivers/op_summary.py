@@ -28,7 +28,15 @@ TYPE: Final = ("optype",)
 TIME: Final = ("taskduration(us)", "taskduration", "aicore_time(us)")
 START: Final = ("taskstarttime(us)", "taskstarttime")
 MODEL: Final = ("modelid", "modelname")
-COLUMNS: Final[Mapping[str, Sequence[str]]] = {"name": NAME, "type": TYPE, "time": TIME, "start": START, "model": MODEL}
+DEVICE: Final = ("device_id", "deviceid")
+COLUMNS: Final[Mapping[str, Sequence[str]]] = {
+    "name": NAME,
+    "type": TYPE,
+    "time": TIME,
+    "start": START,
+    "model": MODEL,
+    "device": DEVICE,
+}
 SHAPES: Final = ("inputshapes",)
 FORMATS: Final = ("inputformats", "outputformats")
 
@@ -81,23 +89,27 @@ class OpSummary:
         return math.fsum(op.time for op in self.ops)
 
 
-def read(path: Path, *, model_id: str | None = None) -> OpSummary:
+def read(path: Path, *, model_id: str | None = None, device_id: str | None = None) -> OpSummary:
     """Reads an op_summary.
 
     Args:
         path: The file.
         model_id: Of the model whose rows are meant, where the file has those of several.
+        device_id: Of the device, likewise.
 
     Returns:
         Its operators; those of several runs averaged by name.
 
     Raises:
-        UsageError: It is none, has no times, or has several models and `model_id` is not one of them.
+        UsageError: It is none, has no times, or has several models or devices and none of them is chosen.
     """
     rows = list(_rows(_text(path), path))
-    header, body = (rows[0].cells, rows[1:]) if rows else ([], [])
+    header = rows[0].cells if rows else []
+    body: Sequence[_Row] = rows[1:]
     places = _places(header, path)
-    kept, notes = _timed(_of_model(body, places, model_id, path), places, path)
+    for what, wanted in (("model", model_id), ("device", device_id)):
+        body = _only(body, places.get(what), what, wanted, path)
+    kept, notes = _timed(body, places, path)
     grouped: dict[tuple[str, str], list[tuple[float, _Row]]] = {}
     for time, row in kept:
         grouped.setdefault((_cell(row, places["name"]) or UNNAMED, _cell(row, places["type"]) or UNNAMED), []).append(
@@ -193,17 +205,17 @@ def _cell(row: _Row, place: int | None) -> str:
     return "" if text.upper() in ("N/A", "NA") else text
 
 
-def _of_model(rows: Sequence[_Row], places: Mapping[str, int], model_id: str | None, path: Path) -> Sequence[_Row]:
-    place = places.get("model")
+def _only(rows: Sequence[_Row], place: int | None, what: str, wanted: str | None, path: Path) -> Sequence[_Row]:
+    """The rows of one model, or of one device; all where there is no other."""
     there = dict.fromkeys(found for row in rows if (found := _cell(row, place)))
-    if model_id is None and len(there) <= 1:
+    if wanted is None and len(there) <= 1:
         return rows
-    if model_id not in there:
-        what = "has rows of several models" if model_id is None else f"has no rows of model {model_id}"
+    if wanted not in there:
+        found = f"has rows of several {what}s" if wanted is None else f"has no rows of {what} {wanted}"
         raise UsageError(
-            f"{path}: {what}; give one of them: --model-id {', '.join(list(there)[:8]) or '(none has an id)'}"
+            f"{path}: {found}; give one of them: --{what}-id {', '.join(list(there)[:8]) or '(none has an id)'}"
         )
-    return [row for row in rows if _cell(row, place) == model_id]
+    return [row for row in rows if _cell(row, place) == wanted]
 
 
 def _timed(rows: Sequence[_Row], places: Mapping[str, int], path: Path) -> tuple[list[tuple[float, _Row]], list[str]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Profile", "ProfiledOp", "TypeTime", "passes_by_node", "profile"]
 
 LAYOUT: Final = frozenset({"TransData", "transdata"})
+OWN: Final = LAYOUT | {"AtomicAddrClean"}
+"""What is no node's: the compiler inserts it, whatever it calls it."""
 MOVES: Final = frozenset({"TransData", "TransposeD", "Transpose", "ConfusionTransposeD", "Reformat"})
 """What, where the compiler inserted it, only changes the layout."""
 
@@ -27,7 +29,7 @@ class ProfiledOp:
     Attributes:
         op: The operator.
         nodes: The nodes of the graph that its name tells of.
-        inserted: Whether the compiler put it in: its name says so, or its type is no node's.
+        inserted: Whether the compiler put it in: its name says so, or its type is never a node's.
         between: For one that was put in, the nodes that ran just before and after it.
         passes: The passes that would rewrite one of its nodes, or of what it stands between.
         was: The nodes that its nodes stand for, in the model as it was before onnxfuse rewrote it.
@@ -175,7 +177,7 @@ def _attributed(
 ) -> list[ProfiledOp]:
     """The operators with their nodes; what was inserted goes to the nodes that ran before and after it."""
     finder = NodeNames(known)
-    inserted = [INSERTED.match(op.name) is not None or op.type in LAYOUT for op in ops]
+    inserted = [INSERTED.match(op.name) is not None or op.type in OWN for op in ops]
     nodes = [() if put_in else finder.inside(op.name) for op, put_in in zip(ops, inserted, strict=True)]
     before = _nearest(nodes)
     after = _nearest(nodes[::-1])[::-1]

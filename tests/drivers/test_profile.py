@@ -155,6 +155,17 @@ def test_rows_of_several_models_are_not_mixed(tmp_path: Path) -> None:
     assert "has no rows of model 3; give one of them: --model-id 1, 2" in refused(path, model_id="3")
 
 
+def test_rows_of_several_devices_are_not_mixed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = new_row("a", "Relu", "30").replace("0,m,1,", "1,m,1,")
+    path = written(tmp_path, NEW + new_row("a", "Relu", "10") + other)
+    assert refused(path).endswith("has rows of several devices; give one of them: --device-id 0, 1")
+    assert "has no rows of device 7; give one of them: --device-id 0, 1" in refused(path, device_id="7")
+    assert (read(path, device_id="0").total, read(path, device_id="1").total) == (10, 30)
+    assert main(["profile", str(path), "--device-id", "1"]) == 0
+    assert "one run takes 30.0 us" in capfd.readouterr().out
+    assert main(["profile", str(path)]) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -289,6 +300,19 @@ def test_what_the_compiler_put_in_goes_to_its_neighbours_and_to_their_pass(tmp_p
     helped = {name for name, one in by_name.items() if one.passes}
     assert helped == {"Slice_1", "Slice_2", "trans_TransData_1", "trans_TransData_2"}
     assert made(tmp_path).passes == {"merge-sliced": 510}
+
+
+def test_what_clears_memory_is_the_compilers_whatever_its_name(tmp_path: Path) -> None:
+    rows = [("Relu_0", "Relu", "10"), ("AtomicAddrClean_0", "AtomicAddrClean", "50"), ("Relu_0_atomic", "AtomicAddrClean", "30"),
+            ("Sigmoid_3", "Sigmoid", "10")]  # fmt: skip
+    proto = onnx.load(model(tmp_path))
+    found = profile(read(written(tmp_path, NEW + "".join(new_row(*row) for row in rows))), proto.graph.node)
+    assert (found.unmapped, found.layout) == (0, 0)
+    assert [(one.op.name, one.inserted, one.nodes, one.between) for one in found.ops[:2]] == [
+        ("AtomicAddrClean_0", True, (), ("Relu_0", "Sigmoid_3")),
+        ("Relu_0_atomic", True, (), ("Relu_0", "Sigmoid_3")),
+    ]
+    assert {t.type: t.op_types for t in found.types}["AtomicAddrClean"] == ()
 
 
 def test_a_pass_that_declines_is_not_named(tmp_path: Path) -> None:
