@@ -24,8 +24,6 @@ from onnxfuse.drivers.atc.shape_grammar import (
     parse_output_type,
     parse_profiles,
     parse_shape_range,
-    profiles_text,
-    shape_range_text,
 )
 from tests.profile import EXAMPLES
 
@@ -41,6 +39,14 @@ NAMES: Final = (
 NAMED: Final = st.lists(st.builds(InputShape, NAMES, DIMS), min_size=1, max_size=4).map(tuple)
 
 
+def range_text(shapes: tuple[InputShape, ...]) -> str:
+    """Shapes as `--input_shape_range` takes them."""
+    dims = [f"[{input_shape_text((InputShape('', shape.dims),))}]" for shape in shapes]
+    if not any(shape.name for shape in shapes):
+        return ",".join(dims)
+    return ";".join(f"{shape.name}:{text}" for shape, text in zip(shapes, dims, strict=True))
+
+
 @EXAMPLES
 @given(NAMED)
 def test_input_shapes_are_read_back(shapes: tuple[InputShape, ...]) -> None:
@@ -50,7 +56,7 @@ def test_input_shapes_are_read_back(shapes: tuple[InputShape, ...]) -> None:
 @EXAMPLES
 @given(NAMED)
 def test_shape_ranges_are_read_back(shapes: tuple[InputShape, ...]) -> None:
-    assert parse_shape_range(shape_range_text(shapes)) == shapes
+    assert parse_shape_range(range_text(shapes)) == shapes
 
 
 @EXAMPLES
@@ -58,7 +64,7 @@ def test_shape_ranges_are_read_back(shapes: tuple[InputShape, ...]) -> None:
 def test_shapes_by_position_are_read_back(dims: list[tuple[int, ...]]) -> None:
     shapes = tuple(InputShape("", entry) for entry in dims)
     assert parse_input_shape(input_shape_text(shapes)) == shapes
-    assert parse_shape_range(shape_range_text(shapes)) == shapes
+    assert parse_shape_range(range_text(shapes)) == shapes
 
 
 PROFILES: Final = {
@@ -73,7 +79,7 @@ PROFILES: Final = {
 @given(data=st.data())
 def test_profiles_are_read_back(option: str, data: st.DataObject) -> None:
     profiles = tuple(data.draw(st.lists(PROFILES[option], min_size=1)))
-    text = profiles_text(option, profiles)
+    text = ("," if option == "dynamic_batch_size" else ";").join(",".join(map(str, profile)) for profile in profiles)
     assert parse_profiles(option, text) == profiles
     assert parse_profiles(option, text + ("," if option == "dynamic_batch_size" else ";")) == profiles
 

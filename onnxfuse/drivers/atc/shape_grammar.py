@@ -30,8 +30,6 @@ __all__ = [
     "parse_output_type",
     "parse_profiles",
     "parse_shape_range",
-    "profiles_text",
-    "shape_range_text",
 ]
 
 ANY: Final = -1
@@ -139,15 +137,6 @@ def parse_shape_range(text: str) -> tuple[InputShape, ...]:
         return tuple(InputShape("", _dims(_unbracketed(piece, "E10048"), _range_dim)) for piece in pieces)
     entries = (_split(entry, "E10048") for entry in _parts(text, ";"))
     return tuple(InputShape(name, _dims(_unbracketed(dims, "E10048"), _range_dim)) for name, dims in entries)
-
-
-def shape_range_text(shapes: Iterable[InputShape]) -> str:
-    """Writes shapes as `--input_shape_range` takes them."""
-    shapes = tuple(shapes)
-    named = any(shape.name for shape in shapes)
-    return (";" if named else ",").join(
-        f"{shape.name}:[{_dims_text(shape)}]" if named else f"[{_dims_text(shape)}]" for shape in shapes
-    )
 
 
 def parse_hint_shape(text: str) -> dict[int, tuple[Dim, ...]]:
@@ -284,11 +273,6 @@ def parse_profiles(option: str, text: str) -> tuple[tuple[int, ...], ...]:
             if len(profile) != 2:
                 raise GrammarError("E10020", f"{_short(group)} is no height and width: write 480,640")
     return profiles
-
-
-def profiles_text(option: str, profiles: Iterable[tuple[int, ...]]) -> str:
-    """Writes profiles as their option takes them."""
-    return _PROFILES[option][0].join(",".join(map(str, profile)) for profile in profiles)
 
 
 def _profile_size(text: str, option: str, code: str) -> int:
