@@ -137,6 +137,9 @@ def test_an_input_without_an_axis_is_fed_once(values: tuple[int, int]) -> None:
         model.infer(dataset, Path("out"))
     for n in range(2):
         assert (np.fromfile(f"out/result/dumpOutput_device0/x{n}_1.bin", np.float32) == 3 * (n + 1)).all()
+    assert verify(dataset) == 0
+    save(SCALED.replace("N", "2"))
+    assert verify(dataset) == 0
 
 
 # ---------------------------------------------------------------------------- figures
