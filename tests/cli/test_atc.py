@@ -307,7 +307,7 @@ HOSTILE: Final = ["a b", "a;touch hacked", "$(touch hacked)", "`touch hacked`", 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_whatever_a_name_holds(cli: Cli, atc: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("FAKE_MANNER", "any-path")
+    monkeypatch.setenv("FAKE_MANNER", "any-text")
     (folder / text).mkdir()
     model = save_model(folder / text / f"{text}.onnx")
     script = folder / text / "set_env.sh"

@@ -126,7 +126,7 @@ def test_nothing_is_wrong(options: dict[str, Any]) -> None:
         ({"input_shape": "x:1,3,-1,-1", "dynamic_image_size": "1,2;3"}, "--dynamic_image_size", "E10020"),
         ({"input_shape": "x:-1,3,-1,-1", "dynamic_image_size": "1,2;3,4"}, "--input_shape", "E10019"),
         ({"input_shape": "x:3,-1,-1", "dynamic_image_size": "1,2;3,4"}, "--input_shape", "E10019"),
-        ({"input_shape": "x:1,3,4,4", "dynamic_image_size": "1,2;3,4"}, "--input_shape", "E10019"),
+        ({"input_shape": "x:1,3,4,4", "dynamic_image_size": "1,2;3,4"}, "--input_shape", "E10040"),
         (
             {"input_format": "ND", "input_shape": "x:1,3,-1,-1", "dynamic_image_size": "1,2;3,4"},
             "--input_format",
@@ -138,7 +138,7 @@ def test_nothing_is_wrong(options: dict[str, Any]) -> None:
         ({**WHEN, "dynamic_dims": "1,2,3,4;5,6,7,8", "insert_op_conf": "a.cfg"}, "--dynamic_dims", "E10001"),
         ({**WHEN, "input_format": "NCHW", "dynamic_dims": "1,2,3,4;5,6,7,8"}, "--input_format", "E10001"),
         ({**WHEN, "input_format": None, "dynamic_dims": "1,2,3,4;5,6,7,8"}, "--input_format", "E10001"),
-        ({"input_format": "ND", "input_shape": "x:1", "dynamic_dims": "1;2"}, "--input_shape", "E10001"),
+        ({"input_format": "ND", "input_shape": "x:1", "dynamic_dims": "1;2"}, "--input_shape", "E10040"),
         ({"input_format": "ND", "input_shape": "x:$1", "dynamic_dims": "1;2,3"}, "--dynamic_dims", "E10037"),
         ({"out_nodes": "a:0;b"}, "--out_nodes", "E10001"),
         ({"out_nodes": "a:b:0"}, "--out_nodes", "E10001"),

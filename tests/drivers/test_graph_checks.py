@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -112,6 +114,73 @@ def test_dynamic_dims() -> None:
     assert not found(model, input_shape="x:-1,4", dynamic_batch_size="1,2", cann="5.1")
     assert not found(model, input_shape_range="x:[1~8,4]", cann="5.1")
     assert only(model, "dynamic-dims", input_shape="x:-1,4").at == ("x.0",)
+
+
+def test_dims_of_an_input_that_options_do_not_speak_of() -> None:
+    model = parsed("[one] y = Add(x, z)", inputs="float[1, 4] x, float[N, 4] z", outputs="float[N, 4] y")
+    finding = only(model, "dynamic-dims", input_shape="x:1,4", cann="5.1")
+    assert (finding.severity, finding.at, finding.code) == (Severity.ERROR, ("z.0",), "E10011")
+    assert not found(model, input_shape="x:1,4;z:2,4", cann="5.1")
+
+
+def test_a_shape_that_only_options_give() -> None:
+    model = parsed(PLAIN)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    assert "--input_shape=x:" in only(model, "input-shape").message
+    assert not found(model, input_shape="x:1,4")
+    assert only(model, "dynamic-dims", input_shape="x:-1,4").at == ("x.0",)
+
+
+def test_other_options_than_one_that_cannot_be_read() -> None:
+    assert only(parsed(PLAIN), "input-fp16", input_shape="x:a", input_fp16_nodes="z").code == "E10016"
+
+
+# ---- AIPP
+
+AIPP = "aipp_op { aipp_mode: static # of one size\n mean_chn_0: 1.5, var_reci_chn_0: -3e-2; }"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AIPP,
+        AIPP + AIPP,
+        "aipp_op: <aipp_mode: dynamic>, aipp_op { aipp_mode: static related_input_rank: 0 };",
+        'aipp_op { aipp_mode: static related_input_name: "a # b" }',
+    ],
+)
+def test_a_file_for_aipp(tmp_path: Path, text: str) -> None:
+    (tmp_path / "aipp.cfg").write_text(text)
+    assert not found(parsed(PLAIN), insert_op_conf=str(tmp_path / "aipp.cfg"))
+    finding = only(parsed(PLAIN), "aipp", insert_op_conf=str(tmp_path / "aipp.cfg"), input_fp16_nodes=" x ")
+    assert (finding.severity, finding.code) == (Severity.ERROR, "E10034")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "there is no aipp_op"),
+        (b"hello", "'hello' stands where aipp_op is expected"),
+        (b"aipp_op", "aipp_op is not followed by {"),
+        (b"aipp_op: x", "aipp_op is not followed by {"),
+        (b"aipp_op { aipp_mode: static", "} is missing"),
+        (b"aipp_op { aipp_mode static }", "'aipp_mode static }' is no field and value"),
+        (b"aipp_op { aipp_mode: }", "'aipp_mode : }' is no field and value"),
+        (b"aipp_op { }", "aipp_mode is missing"),
+        (b"aipp_op { aipp_mode: moving }", "aipp_mode is moving"),
+        (b"aipp_op { aipp_mode: static related_input_rank: 1 }", "related_input_rank is 1, and the model has 1 inputs"),
+        (b"aipp_op { aipp_mode: static related_input_rank: -1 }", "related_input_rank is -1, and"),
+        (b"\xff", "it is no text in UTF-8"),
+    ],
+)
+def test_no_file_for_aipp(tmp_path: Path, text: bytes, why: str) -> None:
+    (tmp_path / "aipp.cfg").write_bytes(text)
+    finding = only(parsed(PLAIN), "aipp", insert_op_conf=str(tmp_path / "aipp.cfg"))
+    assert (finding.severity, finding.code) == (Severity.ERROR, "E10052")
+    assert finding.message.startswith(f"{tmp_path / 'aipp.cfg'}: {why}")
+
+
+# ---- shapes against the model's
 
 
 @pytest.mark.parametrize(

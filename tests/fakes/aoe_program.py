@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.fakes.converter import begin_half, block, check_path, manner, record, write_om
 from tests.fakes.flags import CodeError, FlagError, read_flags
-from tests.fakes.graph_rules import Graph, check_out_nodes, check_shapes
+from tests.fakes.graph_rules import Graph, check_outputs
+from tests.fakes.shape_rules import check_shapes
 
 __all__ = ["main"]
 
@@ -66,5 +67,5 @@ def _checked(flags: dict[str, str]) -> dict[str, object]:
         raise CodeError("E10001", f"TUNE_BANK_PATH [{bank}] is no folder that can be written to.")
     graph = Graph(flags["model"])
     shapes = check_shapes(flags, graph)
-    check_out_nodes(flags, graph)
+    check_outputs(flags, graph)
     return {"flags": flags, "model": str(Path(flags["model"]).resolve()), "inputs": shapes}

@@ -14,7 +14,7 @@ FAKE_MANNER  empty: as documented. Or one of these:
              fail-batch:N    fails so where an input has that batch
              killed          starts a child, writes half a model, and is killed
              hang            starts a child, writes half a model, and goes on for ever
-             any-path        takes paths of any characters
+             any-text        takes paths and chips of any characters
              no-repository   (aoe) tunes, and writes no repository
 FAKE_RECORD  a file to which a line of JSON goes: the arguments as they came, and some of the environment
 FAKE_PIDS    a file to which the numbers of the process and of its child go
@@ -37,7 +37,8 @@ from tests.fakes.flags import CodeError
 
 __all__ = ["begin_half", "block", "check_path", "manner", "record", "write_om"]
 
-PATH = re.compile(r"[\w./-]+")
+PATH = re.compile(r"[A-Za-z0-9_./\u4e00-\u9fff-]+")
+LONGEST_PATH = 4096
 ENVIRONMENT = ("ASCEND_OPP_PATH", "TUNE_BANK_PATH", "PATH", "FAKE_MANNER")
 DETAIL = "[FUNC:Build][FILE:graph_builder.cc][LINE:1234]"
 
@@ -56,12 +57,14 @@ def record() -> None:
 
 
 def check_path(option: str, path: str) -> None:
-    """Refuses characters that the programs refuse.
+    """Refuses characters that the programs refuse, and paths that are too long.
 
     Raises:
-        CodeError: There are such.
+        CodeError: It is such.
     """
-    if manner() != "any-path" and not PATH.fullmatch(path):
+    if len(path) >= LONGEST_PATH:
+        raise CodeError("E10021", f"Path of {len(path)} characters for parameter [--{option}] is too long.")
+    if manner() != "any-text" and not PATH.fullmatch(path):
         raise CodeError("E10001", f"Value [{path}] for parameter [--{option}] is invalid. Reason: illegal characters.")
 
 

@@ -56,7 +56,11 @@ def _input_format(shapes: Iterable[InputShape], given: Mapping[str, Any]) -> Inp
 
 
 def input_shapes(
-    proto: onnx.ModelProto, *, batch_size: int | None = None, dims: Mapping[str, int] | None = None
+    proto: onnx.ModelProto,
+    *,
+    batch_size: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    given: Iterable[InputShape] = (),
 ) -> tuple[InputShape, ...]:
     """Returns a model's inputs with their shapes, as atc counts them: without those that are initializers.
 
@@ -64,26 +68,33 @@ def input_shapes(
         proto: The model.
         batch_size: The size of the first axis of the inputs where that is symbolic, and of that symbol everywhere.
         dims: Sizes of symbolic dims, by name or by place ("input.0"). One that has no size is -1.
+        given: What options say of inputs; the shape of one that has none in the model.
 
     Raises:
-        UsageError: An input is no tensor, has no rank or a name that atc cannot read; no input has that batch, or such a dim.
+        UsageError: An input is no tensor, has no shape or a name that atc cannot read; no input has that batch, or such a dim.
     """
     initializers = {tensor.name for tensor in proto.graph.initializer}
     initializers |= {sparse.values.name for sparse in proto.graph.sparse_initializer}
     inputs = [value for value in proto.graph.input if value.name not in initializers]
+    told = {shape.name: shape for shape in given}
+    bare = [value.name for value in inputs if value.name in told and not value.type.tensor_type.HasField("shape")]
+    shaped = [value for value in inputs if value.name not in bare]
     sizes = dict(dims or {})
-    unknown = sorted(set(sizes) - {name for value in inputs for names in _names(value) for name in names})
+    unknown = sorted(set(sizes) - {name for value in shaped for names in _names(value) for name in names})
     if unknown:
         raise UsageError(
             f"no input has a symbolic dim {unknown[0]!r}: name one by its symbol, or by its place as input.0"
         )
     if batch_size is not None:
-        for symbol in _batch_symbols(inputs, batch_size):
+        for symbol in _batch_symbols(shaped, batch_size):
             if sizes.setdefault(symbol, batch_size) != batch_size:
                 raise UsageError(
                     f"dim {symbol!r} is the batch of {batch_size}, and {sizes[symbol]} is given for it: give one"
                 )
-    return tuple(InputShape(_readable(value.name), _dims(value, sizes)) for value in inputs)
+    return tuple(
+        told[value.name] if value.name in bare else InputShape(_readable(value.name), _dims(value, sizes))
+        for value in inputs
+    )
 
 
 def _readable(name: str) -> str:
@@ -113,7 +124,7 @@ def _shape(value: onnx.ValueInfoProto) -> onnx.TensorShapeProto:
     if value.type.WhichOneof("value") != "tensor_type":
         raise UsageError(f"input {value.name!r} is no tensor, and atc takes tensors only")
     if not value.type.tensor_type.HasField("shape"):
-        raise UsageError(f"input {value.name!r} has no shape: give one, as input_shape={value.name}:1,3,224,224")
+        raise UsageError(f"input {value.name!r} has no shape: give one, as --input_shape={value.name}:1,3,224,224")
     return value.type.tensor_type.shape
 
 

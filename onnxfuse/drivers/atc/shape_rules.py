@@ -191,7 +191,7 @@ def _image_axes(
             )
     if not free and not any(isinstance(dim, str) for shape in shapes for dim in shape.dims):
         message = "has no image with -1 for height and width, which --dynamic_image_size fills: write -1 for both"
-        yield Problem("--input_shape", "profiles", "E10019", message)
+        yield Problem("--input_shape", "profiles", "E10040", message)
 
 
 def _any_axes(
@@ -201,7 +201,7 @@ def _any_axes(
     free, unknown = dims.count(ANY), any(isinstance(dim, str) for dim in dims)
     if not free and not unknown:
         yield Problem(
-            "--input_shape", "profiles", "E10001", "has no -1 for --dynamic_dims to fill: write -1 for those axes"
+            "--input_shape", "profiles", "E10040", "has no -1 for --dynamic_dims to fill: write -1 for those axes"
         )
         return
     for profile in profiles or ():

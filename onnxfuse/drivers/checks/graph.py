@@ -22,6 +22,7 @@ from onnxfuse.drivers.atc.shape_grammar import (
 )
 from onnxfuse.drivers.atc.shape_rules import PROFILES
 from onnxfuse.drivers.atc.words import major_version
+from onnxfuse.drivers.checks.aipp import check_aipp
 from onnxfuse.drivers.checks.operators import check_operators
 from onnxfuse.drivers.checks.speed import check_speed
 from onnxfuse.drivers.checks.values import check_values
@@ -65,7 +66,7 @@ def check_graph(model: ModelLike, options: AtcOptions, *, cann: str = "") -> tup
         *check_speed(model, proto),
     ]
     order = list(Severity)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity)))
 
 
 # ---- names
@@ -108,13 +109,14 @@ def _inputs(proto: onnx.ModelProto, options: AtcOptions, generation: int | None)
         name, read = "input_shape_range", parse_shape_range
     given = getattr(options, name)
     try:
-        inputs = {shape.name: shape for shape in input_shapes(proto)}
         shapes = read(given) if given else ()
+    except GrammarError:  # which `problems_of` tells
+        shapes = ()
+    try:
+        inputs = {shape.name: shape for shape in input_shapes(proto, given=shapes)}
     except UsageError as error:
         yield Finding(Severity.ERROR, "input-shape", str(error), "")
         return
-    except GrammarError:
-        return  # which `problems_of` tells
     if not inputs:
         yield Finding(
             Severity.ERROR, "input-shape", "the model has no input", "keep one: a constant needs no NPU", code="E16001"
@@ -124,16 +126,20 @@ def _inputs(proto: onnx.ModelProto, options: AtcOptions, generation: int | None)
             message = f"{len(shapes)} shapes are given by position, and the model's inputs are {', '.join(inputs)}"
             yield Finding(Severity.ERROR, "input-shape", message, "give one for each", (f"--{name}",))
         shapes = tuple(InputShape(name, s.dims) for name, s in zip(inputs, shapes, strict=False))
-    halves = (options.input_fp16_nodes or "").split(";")
+    halves = [half for half in map(str.strip, (options.input_fp16_nodes or "").split(";")) if half]
     yield from _unknown(proto, inputs, (shape.name for shape in shapes), "input-shape", f"--{name}")
-    yield from _unknown(proto, inputs, filter(None, map(str.strip, halves)), "input-fp16", "--input_fp16_nodes")
+    yield from _unknown(proto, inputs, halves, "input-fp16", "--input_fp16_nodes")
+    if options.insert_op_conf:
+        yield from check_aipp(options.insert_op_conf, list(inputs), halves)
     for shape in shapes:
         if shape.name in inputs:
             yield from _against(shape, inputs[shape.name], f"--{name}")
     filled = any(getattr(options, name) for name in (*PROFILES, "input_shape_range"))
-    if not filled and not (generation == 5 and given):
-        settled = {**inputs, **{shape.name: shape for shape in shapes}}
-        yield from _dynamic(settled, inputs, generation)
+    if not filled:
+        stated = {shape.name: shape for shape in shapes}
+        # What is wrong there with a -1 that is given `problems_of` tells.
+        settled = {**inputs, **stated} if generation != 5 else {k: v for k, v in inputs.items() if k not in stated}
+        yield from _dynamic(settled, generation)
 
 
 def _unknown(
@@ -166,11 +172,11 @@ def _against(given: InputShape, stated: InputShape, option: str) -> Iterator[Fin
             yield Finding(Severity.WARNING, "input-shape", message, cure, (option,), "E10050")
 
 
-def _dynamic(
-    settled: dict[str, InputShape], inputs: dict[str, InputShape], generation: int | None
-) -> Iterator[Finding]:
+def _dynamic(settled: dict[str, InputShape], generation: int | None) -> Iterator[Finding]:
     """Finds dims that nobody gave a size."""
-    free = tuple(f"{name}.{axis}" for name in inputs for axis, dim in enumerate(settled[name].dims) if dim == ANY)
+    free = tuple(
+        f"{name}.{axis}" for name, shape in settled.items() for axis, dim in enumerate(shape.dims) if dim == ANY
+    )
     if free:
         yield Finding(
             Severity.ERROR if generation == 5 else Severity.WARNING,
