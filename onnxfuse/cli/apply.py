@@ -221,9 +221,9 @@ def _save(opened: Opened, report: Report, target: Path | str) -> Saved | None:
 def _show(report: Report, arguments: argparse.Namespace) -> None:
     from onnxfuse.report.text import report_text, why_text
 
-    options.say(report_text(report))
+    options.answer(report_text(report))
     if arguments.why is not None:
-        options.say(why_text(report, arguments.why))
+        options.answer(why_text(report, arguments.why))
 
 
 def _reproduce(report: Report, arguments: argparse.Namespace) -> None:
@@ -231,8 +231,8 @@ def _reproduce(report: Report, arguments: argparse.Namespace) -> None:
 
     broken = next(item for item in report.passes if item.failed)
     error = broken.failed[0].traceback.rstrip()
-    options.say(error)
-    options.say(
+    options.answer(error)
+    options.answer(
         reproducer.write(arguments, error, to=registry.origins().get(broken.name.partition("{")[0], broken.name))
     )
 
@@ -265,7 +265,7 @@ def _say_what_was_written(
     arguments: argparse.Namespace, report: Report, target: Path | str | None, saved: Saved | None, why: str
 ) -> None:
     for line in _written_lines(arguments, report, target, saved, why):
-        options.say(line)
+        options.answer(line)
 
 
 def _written_lines(

@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         rounds = backend.rounds if arguments.rounds is None else arguments.rounds
         turns = backend.turns if arguments.turns is None else arguments.turns
         measured = measure(models, rounds=rounds, turns=turns, seconds=arguments.seconds, progress=progress)
-    options.say("\n".join(_lines(measured, backend)))
+    options.answer("\n".join(_lines(measured, backend)))
     if arguments.json:
         options.print_json(
             {
@@ -160,13 +160,13 @@ def _infer(arguments: argparse.Namespace, backend: Backend) -> int:
     with closing(backend.compile(arguments.models[0])) as model, options.progress_bar(arguments) as progress:
         found = model.infer(arguments.dataset, output, progress=progress)
     performance = found.performance
-    options.say(f"{len(found.samples)} samples, outputs in {found.folder}; {backend}")
+    options.answer(f"{len(found.samples)} samples, outputs in {found.folder}; {backend}")
     if performance.sample_latency is None or performance.throughput is None:
-        options.say(performance.without_batch)
+        options.answer(performance.without_batch)
     else:
-        options.say(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
+        options.answer(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
     for note in (*found.notes, *performance.problems):
-        options.say(f"note: {note}")
+        options.answer(f"note: {note}")
     if arguments.json:
         options.print_json({"backend": backend.name, "model": str(model.model), **found.to_dict()})
     return 0

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=lambda text: options.say(f"tried {text}"),
         )
     for line in _lines(found):
-        options.say(line)
+        options.answer(line)
     folder = _write(found, arguments) if found.answer is Answer.BAD else None
     if arguments.json:
         _print_json(found, arguments, folder)
@@ -208,7 +208,7 @@ def _write(found: Bisection, arguments: argparse.Namespace) -> Path:
     from onnxfuse.report.text import command_text
 
     folder = reproducer.of_difference(arguments, difference_of(found, arguments.model))
-    options.say(f"shown by: {command_text(['cd', str(folder)])} && {_shown_by(folder)}")
+    options.answer(f"shown by: {command_text(['cd', str(folder)])} && {_shown_by(folder)}")
     return folder
 
 

@@ -241,7 +241,7 @@ def _refused(arguments: argparse.Namespace, found: Sequence[Finding], program: s
     if not errors or not arguments.check:
         return False
     text = f"{program} was not run: {errors} error{'s' * (errors != 1)} above (--no-check runs it all the same)"
-    options.say(f"onnxfuse: error: {text}")
+    options.answer(f"onnxfuse: error: {text}")
     if arguments.json:
         error = {"type": "UsageError", "message": text, "exit_code": UsageError.exit_code}
         options.print_json({"error": error, "findings": [finding.to_dict() for finding in found]})
@@ -276,7 +276,7 @@ def _run_jobs(arguments: argparse.Namespace, compiler: Compiler, jobs: Sequence[
                 row |= {"status": "failed", "log": log, "codes": list(failed.codes)}
     _tell(rows, compiler.name)
     if error is not None:
-        options.say(f"onnxfuse: error: {error}")
+        options.answer(f"onnxfuse: error: {error}")
     if arguments.json:
         data: dict[str, Any] = {"runs": rows, "findings": [finding.to_dict() for finding in found]}
         if error is not None:
@@ -358,6 +358,6 @@ def _tell(rows: Sequence[Mapping[str, Any]], program: str) -> None:
         for row in rows
     ]
     for line in table(("batch", program, "model", "size", "time", "log"), cells, right=(0, 3, 4)):
-        options.say(line)
+        options.answer(line)
     for warning in dict.fromkeys(warning for row in rows for warning in row.get("warnings", ())):
-        options.say(f"warning: {warning}")
+        options.answer(f"warning: {warning}")

@@ -44,13 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     in_place = target == source.path and not done.given
     saved = None if in_place else output.save(emit_source(done.source), source, target)
     size = options.size_text(done.given_bytes)
-    options.say(
+    options.answer(
         f"filled {done.given} tensors ({size}) with random weights of seed {done.seed}"
         if done.given
         else "nothing to fill: every tensor has its data"
     )
     for line in output.saved_lines(saved, target):
-        options.say(line)
+        options.answer(line)
     if arguments.json:
         filled = {"tensors": done.given, "bytes": done.given_bytes, "seed": done.seed}
         options.print_json({"input": str(arguments.model), "output": output.saved_dict(saved), "filled": filled})

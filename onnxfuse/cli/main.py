@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TextIO
 
 from onnxfuse import __version__
 from onnxfuse.cli import (
@@ -46,7 +44,7 @@ exit codes:
   3    an internal error; a reproducer is written
   4    an external tool failed
   5    verify or bisect could not decide
-  130  interrupted; 143 ended by SIGTERM, 129 by SIGHUP
+  130  interrupted; 143 ended by SIGTERM, 129 by SIGHUP; 141 whoever read the output went before there was an answer
 
 examples:
   onnxfuse apply model.onnx -o out.onnx
@@ -85,9 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt as ended:
         return _end(ended)
-    except BrokenPipeError:  # whoever read our output has gone: head, for one
-        _write_nowhere(sys.stdout)
-        return 0
+    except BrokenPipeError:  # before there was an answer, whoever read what is told has gone: head, for one
+        for stream in (sys.stdout, sys.stderr):
+            options.write_nowhere(stream)
+        return 128 + signal.SIGPIPE
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -95,7 +94,7 @@ def _run(argv: Sequence[str]) -> int:
     try:
         arguments = parser().read(argv)
         code = int(arguments.run(arguments))
-        sys.stdout.flush()
+        options.flush()
     except BrokenPipeError:
         raise
     except OnnxfuseError as error:
@@ -117,29 +116,24 @@ def _end(ended: KeyboardInterrupt) -> int:
     try:
         options.say("onnxfuse: interrupted" if number is signal.SIGINT else f"onnxfuse: ended by {number.name}")
     except OSError:  # with SIGHUP, the terminal is what has gone
-        _write_nowhere(sys.stderr)
+        options.write_nowhere(sys.stderr)
     return 128 + number
 
 
-def _write_nowhere(stream: TextIO) -> None:
-    """Keeps Python from failing once more on a stream that nobody reads, when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _reproduce(arguments: argparse.Namespace, error: Exception) -> None:
-    options.say("".join(traceback.format_exception(error)).rstrip())
-    options.say(reproducer.write(arguments, "".join(traceback.format_exception(error))))
+    options.answer("".join(traceback.format_exception(error)).rstrip())
+    options.answer(reproducer.write(arguments, "".join(traceback.format_exception(error))))
 
 
 def _fail(arguments: argparse.Namespace, error: Exception, code: int) -> int:
     """Says what went wrong, on stdout too where JSON is expected there."""
     known = isinstance(error, OnnxfuseError)
     text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-    options.say(f"onnxfuse: error: {text}")
+    options.answer(f"onnxfuse: error: {text}")
     if arguments.json:
         kind = type(error).__name__ if known else "InternalError"
         options.print_json({"error": {"type": kind, "message": text, "exit_code": code}})
-        sys.stdout.flush()
+        options.flush()
     return code
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -29,9 +30,11 @@ __all__ = [
     "add_passes",
     "add_progress",
     "add_tolerances",
+    "answer",
     "budget_of",
     "custom_op_library_of",
     "dims_of",
+    "flush",
     "input_data_of",
     "make_safe",
     "pass_names",
@@ -44,6 +47,7 @@ __all__ = [
     "size_text",
     "stdout_is_stderr",
     "tolerances_of",
+    "write_nowhere",
 ]
 
 # A name in a model may hold anything; on a terminal, an escape sequence would act, and a mark of direction turn a line
@@ -285,21 +289,51 @@ def make_safe(stream: TextIO) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a message for the user, on stderr."""
+    """Prints a message for the user, on stderr, on the way to an answer: where nobody reads it, the run ends."""
     print(text.translate(CONTROLS), file=sys.stderr)
 
 
+def answer(text: str) -> None:
+    """Prints the answer, on stderr: its exit code is there also where nobody reads it."""
+    with _unless_unread(sys.stderr):
+        say(text)
+
+
 def show(text: str) -> None:
-    """Prints what was asked for, on stdout."""
-    print(text.translate(CONTROLS))
+    """Prints what was asked for, on stdout; read or not, as `answer`."""
+    with _unless_unread(sys.stdout):
+        print(text.translate(CONTROLS))
+
+
+def flush() -> None:
+    """Has what was printed on stdout written now; read or not, as `answer`."""
+    with _unless_unread(sys.stdout):
+        sys.stdout.flush()
+
+
+@contextmanager
+def _unless_unread(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        write_nowhere(stream)
+
+
+def write_nowhere(stream: TextIO) -> None:
+    """Keeps Python from failing once more on a stream that nobody reads, when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Prints JSON on stdout, with the version of its schema."""
+    """Prints JSON on stdout, with the version of its schema; read or not, as `answer`."""
     from onnxfuse.report.records import SCHEMA
 
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
-    print(json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=encoding != "utf8", allow_nan=False))
+    text = json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=encoding != "utf8", allow_nan=False)
+    with _unless_unread(sys.stdout):
+        print(text)
 
 
 def size_text(size: int) -> str:

@@ -90,6 +90,7 @@ def save(emitted: Emitted, source: Source, target: Path | str) -> Saved | None:
         options.say(f"note: the model refers by name to external data, which is in {source.path.parent}/")
     for piece in emitted.pieces():
         sys.stdout.buffer.write(piece if isinstance(piece, bytes) else piece.view())
+    sys.stdout.buffer.flush()  # a model that nobody took is not written
     return None
 
 

@@ -67,7 +67,7 @@ def of_difference(arguments: argparse.Namespace, difference: Difference) -> Path
     folder = write_reproducer(
         arguments.reproducer, difference, with_weights=arguments.with_weights, distributions=_shippers()
     )
-    options.say(f"reproducer: {folder}/: {difference.what}")
+    options.answer(f"reproducer: {folder}/: {difference.what}")
     return folder
 
 

@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     unchanged = done.source is source and target == source.path
     saved = None if unchanged else output.save(emit_source(done.source), done.source, target)
     for line in (*_lines(done), *output.saved_lines(saved, target)):
-        options.say(line)
+        options.answer(line)
     if done.source is not source and target == source.path:
         for location in sorted({reference(tensor).location for tensor in external_tensors(source.proto)}):
-            options.say(f"note: {location} is as it was, and the model refers to it no more")
+            options.answer(f"note: {location} is as it was, and the model refers to it no more")
     if arguments.json:
         options.print_json(
             {

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             budget=budget,
             progress=progress,
         )
-    options.say(verdict.explain())
+    options.answer(verdict.explain())
     if arguments.json:
         options.print_json({"a": str(arguments.a), "b": str(arguments.b), **verdict.to_dict()})
     return {Status.EQUIVALENT: 0, Status.DIFFERENT: 1, Status.NOT_RUN: 5}[verdict.status]
@@ -105,7 +105,7 @@ def _run_outputs(arguments: argparse.Namespace) -> int:
     rtol, atol = (options.tolerances_of(getattr(arguments, name), f"--{name}") for name in ("rtol", "atol"))
     tolerances = {name: Tolerance(rtol.get(name, 0.0), atol.get(name, 0.0)) for name in rtol.keys() | atol.keys()}
     verdict = _compare_outputs(arguments, tolerances)
-    options.say(verdict.explain())
+    options.answer(verdict.explain())
     if arguments.json:
         options.print_json({"a": str(arguments.a), "b": str(arguments.b), **verdict.to_dict()})
     return {Status.EQUIVALENT: 0, Status.DIFFERENT: 1, Status.NOT_RUN: 5}[verdict.status]
