@@ -53,7 +53,8 @@ def add_parser(commands: Any) -> None:
         "--batch-size",
         metavar="N",
         type=int,
-        help="samples in one run (default: the model's, or 1; benchmark has to be told it for an .om)",
+        help="samples in one run (default: the model's, or 1; for an .om, benchmark has to be told it, and with ais_bench what "
+        "it prints counts)",
     )
     options.add_dim(parser)
     parser.add_argument(

@@ -82,9 +82,8 @@ class AisBenchModel(CompiledModel):
         return ["--output", OWN, "--output_dirname", name]
 
     def _common(self) -> list[str]:
-        # Where it is not said, the tool reads the batch out of the model, and prints it.
-        batch = [] if self.batch is None else ["--batchsize", str(self.batch)]
-        return ["--model", str(self.om), "--device", str(self.tool.device.number), *batch]
+        # Never --batchsize: the tool believes it unseen. Else it reads the batch out of the model, and prints it.
+        return ["--model", str(self.om), "--device", str(self.tool.device.number)]
 
 
 def _links(folder: Path, root: Path, samples: Sequence[Sample]) -> list[str]:

@@ -28,12 +28,17 @@ def test_ais_bench_reads_it_out_of_the_model_and_prints_it(tools: Tools, style: 
     assert not any("--batchsize" in words for words in tools.record)
 
 
-def test_ais_bench_is_told_what_the_user_says(tools: Tools) -> None:
-    backend = tools.backend("ais_bench", device={"batch_size": 4})
-    with backend.compile(om(Path("m.om"), batch=4)) as model:
-        model.measure(2)
-    (words,) = tools.record
-    assert words[words.index("--batchsize") + 1] == "4"
+@pytest.mark.parametrize(("batch", "given"), [(16, 1), (16, 16), (1, 16)])
+def test_what_ais_bench_prints_counts_and_a_contradiction_is_told(tools: Tools, batch: int, given: int) -> None:
+    """The tool would print whatever it is told with --batchsize."""
+    backend = tools.backend("ais_bench", device={"batch_size": given})
+    with backend.compile(om(Path("m.om"), batch=batch, ms=8)) as model:
+        found = model.measure(10)
+    assert (found.batch, found.batch_from) == (batch, "the lines")
+    assert found.sample_latency == pytest.approx(8 / batch, rel=0.02)
+    told = f"the batch is {batch} in the text, and {given} was given; the text's is taken"
+    assert found.problems == ((told,) if batch != given else ())
+    assert not any("--batchsize" in words for words in tools.record)
 
 
 def test_benchmark_has_to_be_told(tools: Tools) -> None:
