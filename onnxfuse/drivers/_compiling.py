@@ -71,6 +71,7 @@ def compile_om(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
+    folder: Path | None = None,
 ) -> Compiled:
     """Runs a compiler. It writes to a folder of its own beside the target; what it made is renamed when all is well.
 
@@ -82,6 +83,7 @@ def compile_om(
         environment: All its variables; None for those of this process.
         timeout: Seconds after which it is ended.
         on_line: Is called with each line that it prints.
+        folder: Where it runs; paths have to be absolute then. None for the current folder.
 
     Raises:
         UsageError: The output is not given, or nothing can be written there.
@@ -96,25 +98,25 @@ def compile_om(
         if on_line is not None:
             on_line(line)
 
-    folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=target.parent))
+    made_in = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=target.parent))
     try:
-        words = words_for(str(folder / target.name))
+        words = words_for(str(made_in / target.name))
         log = _log(target, name)
         start = time.monotonic()
         try:
-            code = run(words, name=name, log=log, on_line=see, timeout=timeout, environment=environment)
+            code = run(words, name=name, log=log, on_line=see, timeout=timeout, environment=environment, folder=folder)
         except ToolError as error:
             raise CompileError(str(error), codes=tuple(seen.codes("E")), log=log) from error
         seconds = time.monotonic() - start
-        made = _made(folder / target.name)
+        made = _made(made_in / target.name)
         why = _why_not(code, seen, made)
         if why:
             raise CompileError(_failure(name, why, seen, log), codes=tuple(seen.codes("E")), log=log)
         assert made is not None  # noqa: S101 - or there would be a reason why not
-        warnings = [*seen.warnings(), *_older(folder, target, made)]
-        om = _moved(folder, target.parent, made)
+        warnings = [*seen.warnings(), *_older(made_in, target, made)]
+        om = _moved(made_in, target.parent, made)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(made_in, ignore_errors=True)
     return Compiled(om, seconds, log, tuple(warnings))
 
 

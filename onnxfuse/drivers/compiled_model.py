@@ -75,7 +75,7 @@ class CompiledModel(ABC):
             name = re.sub(r"[^\w.-]", "_", f"{model.stem}_bs{self.batch}", flags=re.ASCII)
             output = replace(options, output=str(self._made / name))
             try:
-                self.om = atc.run(output, environment=tool.environment, timeout=device.timeout).om
+                self.om = atc.run(output, environment=tool.environment, timeout=device.timeout, folder=self._made).om
             except BaseException as error:
                 # A failure keeps its log, which lies there; what is not atc's, Ctrl-C for one, leaves nothing.
                 if not isinstance(error, atc.CompileError) or error.log is None:
@@ -194,7 +194,7 @@ def _options(model: Path, device: Device, soc: str) -> tuple[EvalModel, AtcOptio
             raise UsageError(
                 f"{model}: input {shape.name} has symbolic dims, {list(shape.dims)}: give sizes with --dim"
             )
-    options = AtcOptions.from_model(str(model), soc_version=soc, batch_size=batch_size, dims=device.dims)
+    options = AtcOptions.from_model(str(model.absolute()), soc_version=soc, batch_size=batch_size, dims=device.dims)
     batch = shapes[0].dims[0] if shapes and shapes[0].dims else 1
     assert isinstance(batch, int)  # noqa: S101 - what a model tells is a size or ANY
     return graph, options, batch

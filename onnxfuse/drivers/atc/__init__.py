@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from onnxfuse.drivers._compiling import Compiled, CompileError, compile_om
@@ -26,14 +27,17 @@ def run(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
+    folder: Path | None = None,
 ) -> Compiled:
-    """Runs atc. Of a run that failed its log is left, `<output>.atc.log`, and what atc puts into the current folder.
+    """Runs atc. Of a run that failed its log is left, `<output>.atc.log`, and what atc puts into the folder where it runs.
 
     Args:
         options: Its options; `output` is one of them.
         environment: All its variables, as `sourced` returns them; None for those of this process.
         timeout: Seconds after which it is ended, with its process group.
         on_line: Is called with each line that it prints.
+        folder: Where it runs, and puts `kernel_meta/` and `fusion_result.json`; paths in `options` have to be absolute then. None
+            for the current folder.
 
     Raises:
         UsageError: The output is not given, or nothing can be written there.
@@ -47,4 +51,5 @@ def run(
         environment=environment,
         timeout=timeout,
         on_line=on_line,
+        folder=folder,
     )
