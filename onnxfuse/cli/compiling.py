@@ -315,7 +315,12 @@ def _run(arguments: argparse.Namespace, compiler: Compiler, job: Job, environmen
     check_program(compiler.name, environment)
     _write(job.files)
     on_line = options.say if arguments.show_log else None
-    return compiler.run(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
+    try:
+        return compiler.run(job.options, environment=environment, timeout=arguments.timeout, on_line=on_line)
+    except BaseException:  # Ctrl-C too
+        for path in job.files:  # none of which was there before
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _write(files: Mapping[Path, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -11,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from onnxfuse.model_io.staging import Staging
 from tests.cli.conftest import Cli
 from tests.drivers.fake_tools import FAKES, calls, left_over, save_model, set_up
 
@@ -256,15 +258,66 @@ def test_nothing_is_written_for_a_program_that_is_not_there(
     assert (done.code, sorted(atc.iterdir())) == (4, there)
 
 
-def test_files_of_a_wish_that_cannot_be_written(cli: Cli, atc: Path) -> None:
+@pytest.fixture
+def kept(cli: Cli, atc: Path) -> tuple[str, ...]:
+    """What compiles a model whose nodes the file that is given calls by names of before."""
     save_model(Path("m.onnx"), CHAIN)
     Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)
     Path("keep.txt").write_text("cut\n")
-    Path("out.keep_dtype.txt").mkdir()
-    done = cli("atc", "out.onnx", *SOC, "--keep_dtype=keep.txt", "--report", "report.json")
+    return ("atc", "out.onnx", *SOC, "--report=report.json")
+
+
+def test_files_of_a_wish_that_cannot_be_written(
+    cli: Cli, atc: Path, kept: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Staging) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out.keep_dtype.txt")
+
+    monkeypatch.setattr(Staging, "commit", full)
+    there = sorted(atc.iterdir())
+    done = cli(*kept, "--keep_dtype=keep.txt")
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("onnxfuse: error: out.keep_dtype.txt: cannot be written")
+    assert done.err.splitlines()[-1] == (
+        "onnxfuse: error: out.keep_dtype.txt: cannot be written: No space left on device"
+    )
     assert not calls(atc)
+    assert sorted(atc.iterdir()) == there
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_file_of_the_user_stays(cli: Cli, atc: Path, kept: tuple[str, ...], more: tuple[str, ...]) -> None:
+    """Whether it is the one that is given, or another of that name."""
+    for given in ("out.keep_dtype.txt", "keep.txt"):
+        Path("out.keep_dtype.txt").write_text("cut\n")
+        done = cli(*kept, f"--keep_dtype={given}", *more)
+        assert done.code == 2
+        (line,) = (line for line in done.err.splitlines() if line.startswith("error: "))
+        assert line.startswith("error: keep-dtype: out.keep_dtype.txt, where ")
+        assert Path("out.keep_dtype.txt").read_text() == "cut\n"
+    assert not calls(atc)
+
+
+def test_a_run_after_a_run_takes_its_file(cli: Cli, atc: Path, kept: tuple[str, ...]) -> None:
+    for _ in range(2):
+        assert cli(*kept, "--keep_dtype=keep.txt").code == 0
+    assert Path("out.keep_dtype.txt").read_text() == "cut_again\n"
+    assert len(calls(atc)) == 2
+    Path("keep.txt").write_text("cut\nact\n")
+    assert cli(*kept, "--keep_dtype=keep.txt").code == 2
+    assert cli(*kept, "--keep_dtype=keep.txt", "-o", "other").code == 0
+    assert Path("other.keep_dtype.txt").read_text() == "cut_again\nact\n"
+
+
+@pytest.mark.parametrize("manner", ["fail:E40021", "no-om", "killed"])
+def test_a_failed_run_takes_its_file_along(
+    cli: Cli, atc: Path, kept: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    monkeypatch.setenv("FAKE_MANNER", manner)
+    assert cli(*kept, "--keep_dtype=keep.txt").code == 4
+    assert not Path("out.keep_dtype.txt").exists()
+    Path("out.keep_dtype.txt").write_text("cut_again\n")  # which was there before
+    assert cli(*kept, "--keep_dtype=keep.txt").code == 4
+    assert Path("out.keep_dtype.txt").read_text() == "cut_again\n"
 
 
 def test_the_report_of_another_model(cli: Cli, atc: Path) -> None:

@@ -174,11 +174,31 @@ def test_customized_types_of_what_is_gone(rewritten: Path, colons: str) -> None:
     assert made.findings[1].message.startswith("pad is gone: nothing stands for it, ")
 
 
-def test_a_file_that_would_be_written_over(rewritten: Path) -> None:
-    TO.write_text("cut\n")
-    made = renamed(AtcOptions(keep_dtype=str(TO.absolute())))
-    assert made.files == {}
-    assert [(finding.severity, finding.check) for finding in made.findings] == [(Severity.ERROR, "keep-dtype")]
+@pytest.mark.parametrize("what", ["the one that is given", "a link to it", "another", "a folder", "a link to nothing"])
+def test_what_is_there_is_not_written_over(rewritten: Path, what: str) -> None:
+    given = "keep.txt"
+    Path(given).write_text("cut\n")
+    if what == "the one that is given":
+        Path(given).rename(TO)
+        given = str(TO.absolute())
+    elif what == "a folder":
+        TO.mkdir()
+    elif what == "another":
+        TO.write_text("cut_again\nact\n")
+    else:
+        TO.symlink_to(given if what == "a link to it" else "nothing")
+    made = renamed(AtcOptions(keep_dtype=given))
+    assert (made.options, made.files) == (AtcOptions(keep_dtype=given), {})
+    (finding,) = made.findings
+    assert (finding.severity, finding.check) == (Severity.ERROR, "keep-dtype")
+    assert finding.message == "kept.txt, where the nodes of today are to be written, is there and holds something else"
+
+
+def test_what_is_there_and_holds_the_same(rewritten: Path) -> None:
+    Path("keep.txt").write_text("cut\n")
+    TO.write_text("cut_again\n")
+    made = renamed(AtcOptions(keep_dtype="keep.txt"))
+    assert (made.options.keep_dtype, made.files) == ("kept.txt", {})
 
 
 def test_a_name_that_is_too_long(rewritten: Path) -> None:

@@ -68,10 +68,10 @@ def _checked(flags: dict[str, str]) -> dict[str, object]:
         raise CodeError("E40001", "The environment is invalid: ASCEND_OPP_PATH is not set or no folder.")
     check_options(flags)
     graph = Graph(flags["model"])
+    shapes = check_shapes(flags, graph)
     halves = check_fp16_inputs(flags, graph)
     if "insert_op_conf" in flags:
         check_aipp(flags["insert_op_conf"], list(graph.inputs), halves)
-    shapes = check_shapes(flags, graph)
     check_outputs(flags, graph)
     if manner() in {f"fail-batch:{dims[0]}" for dims in shapes.values() if dims}:
         raise CodeError("E40021", "")

@@ -27,9 +27,12 @@ def check_shapes(flags: dict[str, str], graph: Graph) -> Shapes:
         if set(given) & set(DYNAMIC):
             raise wrong("input_hint_shape", flags["input_hint_shape"], why=f"--{given[0]} is set")
         _check_hints(flags["input_hint_shape"])
-    if given == ["input_shape_range"]:
-        return {**graph.inputs, **_ranges(flags["input_shape_range"], graph)}
-    stated = _shapes(flags, graph, profiled=bool(given))
+    ranged = given == ["input_shape_range"]
+    stated = _ranges(flags[given[0]], graph) if ranged else _shapes(flags, graph, profiled=bool(given))
+    if graph.unranked - set(stated):
+        raise wrong("input_shape", flags.get("input_shape", ""), why="an input has no shape, in the model neither")
+    if ranged:
+        return {**graph.inputs, **stated}
     shapes = {**graph.inputs, **stated}
     if given:
         _check_profiles(flags, given[0], stated)

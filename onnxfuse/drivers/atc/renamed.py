@@ -35,7 +35,7 @@ class Renamed:
 
     Attributes:
         options: They.
-        files: What has to be written before a run: the text of files that the options name.
+        files: What has to be written before a run: the text of files that the options name, of which none is there.
         findings: What became of names, and which are of no node.
     """
 
@@ -51,7 +51,8 @@ def renamed_options(options: AtcOptions, renames: Renames | None, now: Outputs, 
         options: What is given: `out_nodes`, `output_type` and the files of `keep_dtype` and `customize_dtypes` name nodes.
         renames: What became of names; None where nothing did, and options are of the model as it is.
         now: The model as it is.
-        keep_dtype_to: Where a file for `keep_dtype` goes, if the one that is given has other names.
+        keep_dtype_to: Where a file for `keep_dtype` goes, if the one that is given has other names. One that is there is
+            handed on if it holds the same, and never replaced.
     """
     names = _Names(renames or Renames(), now)
     mapped = options if renames is None else names.outputs(options)
@@ -127,13 +128,16 @@ class _Names:
         if not any(stand.values()):
             self._note(f"{given} names nothing else, and is not handed on")
             return replace(options, keep_dtype=None)
-        if os.path.exists(to) and to.samefile(given):  # noqa: PTH110  # Path.exists raises for too long a name
-            message = f"{given} is where the nodes of today are to be written, and would be lost"
-            self.found.append(Finding(Severity.ERROR, "keep-dtype", message, "give the file another name"))
+        text = "".join(f"{name}\n" for name in dict.fromkeys(name for nodes in stand.values() for name in nodes))
+        there = os.path.lexists(to)
+        if there and not _holds(to, text):
+            message = f"{to}, where the nodes of today are to be written, is there and holds something else"
+            self.found.append(Finding(Severity.ERROR, "keep-dtype", message, "rename it, or give another -o"))
             return options
         why = "names nodes that are gone" if gone else "begins with a byte order mark, which atc would take for a name"
         self._note(f"{given} {why}: {to}, with the nodes of today, is handed on")
-        files[to] = "".join(f"{name}\n" for name in dict.fromkeys(name for nodes in stand.values() for name in nodes))
+        if not there:
+            files[to] = text
         return replace(options, keep_dtype=str(to))
 
     def customized(self, given: str) -> None:
@@ -178,3 +182,10 @@ class _Names:
             message = f"{given} is no text in UTF-8"
             self.found.append(Finding(Severity.ERROR, check, message, "give a text file of node names"))
             return None
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.is_file() and path.read_bytes() == text.encode()
+    except OSError:
+        return False
