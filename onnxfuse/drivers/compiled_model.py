@@ -17,7 +17,7 @@ from onnxfuse.drivers.atc.shape_grammar import ANY
 from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.datasets import check_inputs, check_outputs, output_sizes, samples_of
 from onnxfuse.drivers.device import Device, Tool
-from onnxfuse.drivers.result_folder import RESULT, keep, new_result
+from onnxfuse.drivers.result_folder import RESULT, keep, new_result, writing
 from onnxfuse.drivers.summaries import parse
 from onnxfuse.errors import ToolError, UsageError
 
@@ -116,7 +116,8 @@ class CompiledModel(ABC):
         if progress is not None:
             progress(self.model.name, 0, len(samples))
         with new_result(output) as folder:
-            performance = self.run_over(samples, dataset.resolve().parent, folder)
+            with writing(output):  # what is read of the dataset, the tool reads
+                performance = self.run_over(samples, dataset.resolve().parent, folder)
             files = {sample.stem: self._outputs(folder, sample.stem) for sample in samples}
             sizes = None
             if self.graph is not None and self.batch is not None:

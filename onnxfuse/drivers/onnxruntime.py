@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from onnxfuse.drivers.backend import Inferred, Progress
 from onnxfuse.drivers.performance import Form, Performance, Stage
-from onnxfuse.drivers.result_folder import RESULT, keep, new_result
+from onnxfuse.drivers.result_folder import RESULT, keep, new_result, writing
 from onnxfuse.drivers.summaries import render, render_rounds
 from onnxfuse.errors import ToolError, UsageError
 from onnxfuse.verification.worker import Worker, value_of
@@ -163,8 +163,13 @@ class OnnxRuntimeModel:
         samples = samples_of(dataset)
         batches = self._batches(samples)
         with new_result(output) as folder:
-            performance, files = self._run_over(samples, batches, folder / RESULT / DUMPED, progress)
-            _write(folder / RESULT / f"perf_vision_batchsize_{self.batch}_device_0.txt", render(performance).encode())
+
+            def write(name: str, data: bytes) -> Path:
+                with writing(output):
+                    return _write(folder / RESULT / name, data)
+
+            performance, files = self._run_over(samples, batches, write, progress)
+            write(f"perf_vision_batchsize_{self.batch}_device_0.txt", render(performance).encode())
         place = output / RESULT / DUMPED
         found = {stem: tuple(place / file.name for file in each) for stem, each in files.items()}
         return Inferred(place, found, 1, performance)
@@ -178,9 +183,13 @@ class OnnxRuntimeModel:
         return Batches.of(lines, self._specs, self._light.proto.graph.output, size=self.batch, binding=binding)
 
     def _run_over(
-        self, samples: Sequence[Sample], batches: Batches, folder: Path, progress: Progress | None
+        self,
+        samples: Sequence[Sample],
+        batches: Batches,
+        write: Callable[[str, bytes], Path],
+        progress: Progress | None,
     ) -> tuple[Performance, dict[str, list[Path]]]:
-        """Runs it over samples, and leaves the outputs in a folder."""
+        """Runs it over samples, and has the outputs written."""
         from onnxfuse.verification.sessions import EvaluationError
 
         clock = Stages()
@@ -202,7 +211,7 @@ class OnnxRuntimeModel:
                     raise ToolError(f"{self.model}: {error}") from error
                 for sample, part in zip(samples[len(files) :], parts, strict=False):
                     files[sample.stem] = [
-                        _write(folder / f"{sample.stem}_{k}.bin", _raw(array)) for k, array in enumerate(part, 1)
+                        write(f"{DUMPED}/{sample.stem}_{k}.bin", _raw(array)) for k, array in enumerate(part, 1)
                     ]
             clock.runs += 1
         return clock.record(batches.count, self.batch), files

@@ -13,7 +13,7 @@ from typing import Final
 from onnxfuse.errors import UsageError
 from onnxfuse.model_io.staging import Staging
 
-__all__ = ["RESULT", "check_new", "keep", "new_result"]
+__all__ = ["RESULT", "check_new", "keep", "new_result", "writing"]
 
 RESULT: Final = "result"
 
@@ -41,21 +41,34 @@ def new_result(output: Path) -> Iterator[Path]:
     """A folder for a run, whose `result/` becomes that of `output` if the run succeeds; else nothing is left.
 
     Raises:
-        UsageError: `output` has a `result/` already, or cannot be written, by whoever writes to the folder.
+        UsageError: `output` has a `result/` already, or cannot be written.
     """
     check_new(output)
-    # On the file system where it goes, so that nothing is copied: outputs of a dataset are large.
-    try:
+    with writing(output):
+        # On the file system where it goes, so that nothing is copied: outputs of a dataset are large.
         folder = Path(tempfile.mkdtemp(prefix=".onnxfuse-", dir=_there(output).absolute()))
-        try:
+    try:
+        with writing(output):
             (folder / RESULT).mkdir()
-            yield folder
+        yield folder
+        with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             (folder / RESULT).rename(output / RESULT)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writing(output: Path, name: str = "") -> Iterator[None]:
+    """What goes wrong here does so in writing: to `result/` in a folder, or to a file there. Nothing else is done in it.
+
+    Raises:
+        UsageError: It does.
+    """
+    try:
+        yield
     except OSError as error:
-        raise UsageError(f"{output / RESULT}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{output / RESULT / name}: cannot be written: {error.strerror}") from error
 
 
 def _there(output: Path) -> Path:
@@ -70,11 +83,8 @@ def keep(data: bytes, output: Path, name: str) -> None:
         UsageError: It cannot be written.
     """
     file = output / RESULT / name
-    try:
-        with Staging() as staging:
-            staging.make_folder(file.parent)
-            with staging.file(file) as writer:
-                writer.write(data)
-            staging.commit()
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
+    with writing(output, name), Staging() as staging:
+        staging.make_folder(file.parent)
+        with staging.file(file) as writer:
+            writer.write(data)
+        staging.commit()

@@ -89,6 +89,24 @@ def test_what_comes_in_the_meantime_stays(tools: Tools) -> None:
     assert everything(Path()) == {Path("out"): None, Path("out/result"): None, Path("out/result/theirs"): b"old"}
 
 
+def test_what_is_wrong_elsewhere_is_not_told_of_the_result(tools: Tools) -> None:
+    with pytest.raises(FileNotFoundError, match="elsewhere"), new_result(Path("out")):
+        Path("elsewhere").read_bytes()
+    assert not list(Path().iterdir())
+
+
+def test_a_sample_that_vanishes_while_others_run(tools: Tools) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, 4, 6] x) => (float[N, 3, 4, 6] y) { y = Abs(x) }'
+    onnx.save(onnx.parser.parse_model(text), "m.onnx")
+    dataset = raw_dataset(Path("data"), 3)
+    with (
+        OnnxRuntime().compile(Path("m.onnx")) as model,
+        pytest.raises(UsageError, match=r"data\.info, line 3: .*s2\.bin"),
+    ):
+        model.infer(dataset, Path("out"), progress=lambda *_: Path("data/s2.bin").unlink(missing_ok=True))
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("name", ["ais_bench", "onnxruntime"])
 def test_a_name_that_is_too_long_for_an_output(tools: Tools, name: str) -> None:
     dataset, long = raw_dataset(Path("data"), 1), "s" * 251
