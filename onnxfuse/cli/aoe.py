@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if bank is not None and not (bank.is_dir() and os.access(bank, os.R_OK | os.W_OK | os.X_OK)):
         raise UsageError(f"--bank {bank}: a folder that can be written to is expected")
     variables = {} if bank is None else {"TUNE_BANK_PATH": str(bank.resolve())}
-    job = aoe.Job(arguments.job_type)
+    job = aoe.JobType(arguments.job_type)
     compiler = compiling.Compiler(
         name="aoe", soc=None, argv=partial(aoe.aoe_argv, job=job), run=partial(aoe.run, job=job), variables=variables
     )

@@ -165,7 +165,11 @@ def _infer(arguments: argparse.Namespace, backend: Backend) -> int:
     if performance.sample_latency is None or performance.throughput is None:
         options.answer(performance.without_batch)
     else:
-        options.answer(f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s")
+        card, per_card = performance.card, performance.card_throughput
+        carried = f", {per_card:.4g} of the card ({card.name})" if card.devices > 1 else ""
+        options.answer(
+            f"{performance.sample_latency:.4g} ms per sample, {performance.throughput:.4g} samples/s{carried}"
+        )
     for note in (*found.notes, *performance.problems):
         options.answer(f"note: {note}")
     if arguments.json:
@@ -220,7 +224,7 @@ def _onnxruntime(arguments: argparse.Namespace) -> Backend:
         provider=provider_of(arguments.provider or "CPU"),
         custom_op_library=options.custom_op_library_of(arguments),
         timeout=arguments.timeout,
-        output=arguments.summaries,
+        summaries=arguments.summaries,
     )
 
 
@@ -238,7 +242,7 @@ def _on_device(arguments: argparse.Namespace) -> Backend:
         soc=arguments.soc,
         set_env=arguments.set_env,
         timeout=arguments.timeout,
-        output=arguments.summaries,
+        summaries=arguments.summaries,
     )
     tool: Path | None = arguments.tool
     if arguments.backend == "benchmark":

@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
         "by its name in the model) or for all (default: float32; against a model, what it declares and the size of a file "
         "say; repeats)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn inputs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="seed of the drawn inputs (default: 0)")
     options.add_families(parser)
     options.add_tolerances(parser)
     options.add_budget(parser, "stop after this time; what is left is listed as not-run (default: no limit)")
@@ -60,7 +60,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the subcommand."""
-    if arguments.seed < 0:
+    if arguments.seed is not None and arguments.seed < 0:
         raise UsageError(f"--seed is a whole number from 0 on, not {arguments.seed}")
     if arguments.outputs:
         return _run_outputs(arguments)
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.b,
             dims=dims,
             input_data=data,
-            seed=arguments.seed,
+            seed=arguments.seed or 0,
             families=arguments.families,
             rtol=options.tolerances_of(arguments.rtol, "--rtol"),
             atol=options.tolerances_of(arguments.atol, "--atol"),
@@ -98,6 +98,9 @@ def _run_outputs(arguments: argparse.Namespace) -> int:
     for option, given in (("--families", arguments.families), ("--verify-budget", arguments.verify_budget)):
         if given is not None:
             options.say(f"note: {option} has no effect with --outputs: nothing is drawn")
+    for name in ("dim", "seed", "custom_op_library") if arguments.b.is_dir() else ():
+        if getattr(arguments, name) not in (None, []):
+            options.say(f"note: --{name.replace('_', '-')} has no effect with two folders of outputs: no model is run")
     options.quiet_libraries()
     from onnxfuse.verification.judgement import Tolerance
     from onnxfuse.verification.verdict import Status
@@ -142,7 +145,7 @@ def _compare_outputs(arguments: argparse.Namespace, tolerances: dict[str | None,
             tolerances=tolerances,
             dims=options.dims_of(arguments),
             custom_op_library=options.custom_op_library_of(arguments),
-            seed=arguments.seed,
+            seed=arguments.seed or 0,
             progress=progress,
         )
 

@@ -9,17 +9,17 @@ from enum import IntEnum
 from onnxfuse.drivers._compiling import Compiled, compile_om
 from onnxfuse.drivers.atc.options import AtcOptions
 
-__all__ = ["Job", "aoe_argv", "run"]
+__all__ = ["JobType", "aoe_argv", "run"]
 
 
-class Job(IntEnum):
+class JobType(IntEnum):
     """What is tuned. Subgraphs first, then operators."""
 
     SUBGRAPH = 1
     OPERATOR = 2
 
 
-def aoe_argv(options: AtcOptions, job: Job) -> list[str]:
+def aoe_argv(options: AtcOptions, job: JobType) -> list[str]:
     """Returns the command as words: the options are atc's, but that the chip is the one that is attached."""
     words = replace(options, soc_version=None).argv()[1:]
     return ["aoe", f"--job_type={job.value}", *words]
@@ -27,7 +27,7 @@ def aoe_argv(options: AtcOptions, job: Job) -> list[str]:
 
 def run(
     options: AtcOptions,
-    job: Job,
+    job: JobType,
     *,
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,

@@ -98,10 +98,10 @@ class CompiledModel(ABC):
         """Has the tool run it on inputs of its own; see `Runnable.measure`."""
         with tempfile.TemporaryDirectory(prefix="onnxfuse-run-") as name:
             performance, report = self.run_pure(rounds, Path(name))
-            if self.tool.device.output is not None:
+            if self.tool.device.summaries is not None:
                 if not report.is_file():
                     raise ToolError(f"{self.tool.name} ended on {self.model}, and wrote no summary that could be kept")
-                keep(report.read_bytes(), self.tool.device.output, report.name)
+                keep(report.read_bytes(), self.tool.device.summaries, report.name)
         return performance
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:

@@ -39,7 +39,7 @@ class Device:
         soc: The chip that `.onnx` files are compiled for by atc; None to take `.om` files only.
         set_env: The toolkit's `set_env.sh`, whose environment the tool gets.
         timeout: Seconds that one start of the tool may take; None for no limit.
-        output: A folder that takes what the tool reports, under `result/`; None to keep nothing.
+        summaries: A folder that takes the summary of the last measurement of each model, in `result/`; None to keep none.
     """
 
     number: int = 0
@@ -49,7 +49,7 @@ class Device:
     soc: str | None = None
     set_env: Path | None = None
     timeout: float | None = None
-    output: Path | None = None
+    summaries: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.number <= 255:

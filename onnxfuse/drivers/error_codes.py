@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ERROR_CODES", "ErrorCode", "codes_in", "explain"]
+__all__ = ["ERROR_CODES", "codes_in", "explain"]
 
 # A letter, one sign and four digits, as a word of its own: no piece of a path or a name.
 _CODE: Final = re.compile(r"(?<![\w./-])[EW][0-9A-Z][0-9]{4}(?![\w/-]|\.\w)", re.ASCII)

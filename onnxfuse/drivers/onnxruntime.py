@@ -29,7 +29,7 @@ ATTEMPTS: Final = 3
 """So many draws are tried at each size before a model counts as one that does not run."""
 
 
-class _Process(Worker):
+class _Session(Worker):
     """The process of one model: what crashes or never ends there is an error here."""
 
     program = "onnxfuse.drivers._timed_session"
@@ -49,7 +49,7 @@ class OnnxRuntime:
         provider: The execution provider.
         custom_op_library: A shared library that registers custom operators.
         timeout: Seconds that loading, or the runs of one turn, may take; None for no limit.
-        output: A folder that takes the summary of each measurement, under `result/`; None to keep it.
+        summaries: A folder that takes the summary of the last measurement of each model, in `result/`; None to keep none.
     """
 
     batch_size: int | None = None
@@ -61,7 +61,7 @@ class OnnxRuntime:
     provider: str = "CPUExecutionProvider"
     custom_op_library: str | None = None
     timeout: float | None = None
-    output: Path | None = None
+    summaries: Path | None = None
 
     name: Final = "onnxruntime"
     rounds: Final[None] = None
@@ -116,7 +116,7 @@ class OnnxRuntimeModel:
         self._backend = backend
         self._light = light
         self._specs = specs
-        self._process = _Process()
+        self._session = _Session()
         self.model = model
         self.batch = 1
         self.inputs: dict[str, str] = {}
@@ -129,7 +129,7 @@ class OnnxRuntimeModel:
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.stop()
+        self._session.stop()
 
     def start(self) -> None:
         """Loads the model, and feeds it what it runs on; raises as `Backend.compile`."""
@@ -151,9 +151,9 @@ class OnnxRuntimeModel:
         """Times so many runs; see `Runnable.measure`."""
         times = [1000 * seconds for seconds in self._ask("time", rounds)]
         performance = Performance.of_rounds(times, self.batch)
-        if self._backend.output is not None:
+        if self._backend.summaries is not None:
             name = f"PureInfer_perf_of_{self.model.stem}_in_device_0.txt"
-            keep((render_rounds(times) + render(performance)).encode(), self._backend.output, name)
+            keep((render_rounds(times) + render(performance)).encode(), self._backend.summaries, name)
         return performance
 
     def infer(self, dataset: Path, output: Path, *, progress: Progress | None = None) -> Inferred:
@@ -237,7 +237,7 @@ class OnnxRuntimeModel:
                 try:
                     feeds = draw(self._specs, binding, "normal", attempt, seed=self._backend.seed)
                     self._refuse_empty(feeds)
-                    value_of(self._process.exchange(("feed", feeds), timeout_s=self._backend.timeout))
+                    value_of(self._session.exchange(("feed", feeds), timeout_s=self._backend.timeout))
                 except TooLargeError as error:
                     reasons.append(str(error))
                     continue
@@ -245,7 +245,7 @@ class OnnxRuntimeModel:
                     raise UsageError(f"{self.model}: {error}") from error
                 except EvaluationError as error:
                     reasons.append(str(error))
-                    if self._process.starts > 1 or type(error) is not EvaluationError:
+                    if self._session.starts > 1 or type(error) is not EvaluationError:
                         raise self._failed(error) from error
                     continue
                 return feeds
@@ -275,7 +275,7 @@ class OnnxRuntimeModel:
         from onnxfuse.verification.sessions import EvaluationError
 
         try:
-            return value_of(self._process.exchange(request, timeout_s=self._backend.timeout))[0]
+            return value_of(self._session.exchange(request, timeout_s=self._backend.timeout))[0]
         except EvaluationError as error:
             raise self._failed(error) from error
 

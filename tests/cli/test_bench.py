@@ -255,6 +255,18 @@ def test_the_batch_of_an_om(cli: Cli, tmp_path: Path) -> None:
     assert done.error.endswith("has to be said to benchmark: give --batch-size")
 
 
+def test_a_card_over_a_dataset(cli: Cli, tmp_path: Path) -> None:
+    model, dataset = om(Path("m.om"), batch=4, ms=8), raw_dataset(Path("data"), 5)
+    words: list[str | Path] = ["--backend", "ais_bench", "--set-env", Tools(tmp_path).set_env(), "--dataset", dataset]
+    done = cli("bench", model, *words, "--output", "out", "--card", "Atlas 300I", "--json")
+    assert done.code == 0, done.err
+    rate = done.json["performance"]["throughput"]
+    assert done.json["performance"]["card_throughput"] == pytest.approx(4 * rate)
+    line = done.err.splitlines()[1]
+    assert line.endswith(f" ms per sample, {rate:.4g} samples/s, {4 * rate:.4g} of the card (Atlas 300I)"), line
+    assert "card" not in cli("bench", model, *words, "--output", "other").err.splitlines()[1]
+
+
 def test_a_folder_of_outputs_that_is_not_new_is_told_before_anything_is_done(cli: Cli, folder: Path) -> None:
     (folder / "out" / "result").mkdir(parents=True)
     (folder / "out" / "result" / "mine").write_text("mine")

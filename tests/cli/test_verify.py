@@ -155,3 +155,15 @@ def test_input_data_of_a_list(cli: Cli, relu: Path, folder: Path) -> None:
     refused = cli("verify", relu, neg, "--input-data", "bad.info")
     assert refused.code == 2
     assert refused.error == "input data bad.info, line 1: /etc/hostname is outside of the folder of the list"
+
+
+def test_what_has_no_effect_on_folders_of_outputs(cli: Cli) -> None:
+    for name in ("a", "b"):
+        Path(name).mkdir()
+        Path(name, "s_0.bin").write_bytes(bytes(8))
+    words = ["verify", "--outputs", "a", "b"]
+    plain = cli(*words)
+    more = ["--dim", "N=4", "--seed", "0", "--custom-op-library", "none.so"]
+    done = cli(*words, *more)
+    notes = [f"note: {option} has no effect with two folders of outputs: no model is run\n" for option in more[::2]]
+    assert (done.code, done.err) == (plain.code, "".join(notes) + plain.err)

@@ -90,6 +90,22 @@ def test_weights_beside_the_om(folder: Path) -> None:
     assert (folder / "weight" / "other").read_text() == "stays"
 
 
+def test_the_om_appears_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where moving breaks off, there is no model without its weights."""
+    moved: list[str] = []
+    replace = Path.replace
+
+    def record(path: Path, target: Path) -> Path:
+        moved.append(str(target))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", record)
+    for name in ("a", "z"):
+        made = run(options(external_weight=1, output=name))
+        assert moved == [f"weight/{name}", str(made.om)]
+        moved.clear()
+
+
 def test_what_is_in_the_way_of_weights(folder: Path) -> None:
     (folder / "weight").write_text("mine")
     (folder / "m_bs4.om").write_bytes(b"old")

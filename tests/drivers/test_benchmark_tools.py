@@ -56,7 +56,7 @@ def test_what_ais_bench_measures(tools: Tools, style: str) -> None:
 
 def test_reports_are_kept_where_that_is_wanted(tools: Tools) -> None:
     for name in BOTH:
-        backend = tools.backend(name, device={"output": Path("kept")})
+        backend = tools.backend(name, device={"summaries": Path("kept")})
         with backend.compile(om(Path("m.om"))) as model:
             model.measure(2)
     assert sorted(path.name for path in Path("kept/result").glob("*.*")) == [

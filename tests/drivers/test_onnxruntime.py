@@ -44,7 +44,7 @@ def relu(dims: str = "N, 8", dtype: str = "float") -> Path:
 
 
 def test_what_is_measured_is_written_as_benchmark_does_and_reads_back(folder: Path) -> None:
-    with OnnxRuntime(output=Path("out"), batch_size=3, threads=1).compile(relu()) as model:
+    with OnnxRuntime(summaries=Path("out"), batch_size=3, threads=1).compile(relu()) as model:
         found = model.measure(7)
     assert found.spread is not None
     assert (found.spread.count, found.batch, found.problems) == (7, 3, ())
@@ -228,7 +228,7 @@ def test_a_model_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nothing_runs_once_it_is_closed() -> None:
     with OnnxRuntime().compile(relu()) as model:
-        process = model._process._process
+        process = model._session._process
         assert process is not None
         assert is_running(process.pid)
     assert not is_running(process.pid)

@@ -144,7 +144,7 @@ def test_names_of_samples_may_be_those_that_ais_bench_gets(tools: Tools) -> None
 
 @pytest.mark.parametrize("name", BOTH)
 def test_a_summary_that_is_to_be_kept_and_is_not_written(tools: Tools, name: str) -> None:
-    backend = tools.backend(name, device={"output": Path("kept")}, FAKE_MANNER="unsaved")
+    backend = tools.backend(name, device={"summaries": Path("kept")}, FAKE_MANNER="unsaved")
     with backend.compile(om(Path("m.om"))) as model, pytest.raises(ToolError, match="wrote no summary that could be"):
         model.measure(2)
     assert [path.name for path in Path().iterdir()] == ["m.om"]
@@ -152,7 +152,7 @@ def test_a_summary_that_is_to_be_kept_and_is_not_written(tools: Tools, name: str
 
 @pytest.mark.parametrize("name", BOTH)
 def test_only_the_summary_is_kept_and_a_newer_one_takes_its_place(tools: Tools, name: str) -> None:
-    backend = tools.backend(name, device={"output": Path("kept")})
+    backend = tools.backend(name, device={"summaries": Path("kept")})
     with backend.compile(om(Path("m.om"))) as model:
         model.measure(2)
         (first,) = (path for path in Path("kept").rglob("*") if path.is_file())

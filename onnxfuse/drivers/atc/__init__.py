@@ -16,7 +16,7 @@ from onnxfuse.drivers._compiling import Compiled, CompileError, compile_om
 from onnxfuse.drivers._process import sourced
 from onnxfuse.drivers.atc.options import AtcOptions
 
-__all__ = ["SUCCESS", "AtcOptions", "CompileError", "Compiled", "run", "sourced"]
+__all__ = ["AtcOptions", "CompileError", "Compiled", "run", "sourced"]
 
 SUCCESS: Final = "ATC run success"
 

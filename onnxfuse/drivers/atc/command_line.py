@@ -14,7 +14,7 @@ from typing import Final
 
 from onnxfuse.drivers.atc.shell import SHELL_SYNTAX, Problem, ShellReader
 
-__all__ = ["CommandLine", "read_command"]
+__all__ = ["read_command"]
 
 # Words that run the command after them.
 _RUNNERS: Final = frozenset(("sudo", "nohup", "env", "time", "exec", "nice", "timeout", "command", "$", "%"))
