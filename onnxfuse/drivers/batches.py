@@ -135,9 +135,8 @@ class Batches:
 
 
 def _fixed_batch(specs: Sequence[InputSpec]) -> int:
-    """The samples in one run of a model: the first dim of all inputs that have one, where that is a number; else 1."""
-    firsts = {spec.dims[0] for spec in specs if spec.dims}
-    (first,) = firsts if len(firsts) == 1 else (None,)
+    """The samples in one run of a model: the first dim of the first input that has one, where that is a number; else 1."""
+    first = next((spec.dims[0] for spec in specs if spec.dims), None)
     return first if isinstance(first, int) else 1
 
 

@@ -99,6 +99,33 @@ def test_several_rows_are_one_samples(rows: str, count: int) -> None:
     assert verify(dataset) == 1
 
 
+def test_rows_that_are_no_multiple_of_the_batch_are_nobodys(capfd: pytest.CaptureFixture[str]) -> None:
+    dataset = raw_dataset(Path("data"), 2)
+    save("g (float[2, 3, 4, 6] x) => (float[P, 16] y) <int64[2] to = {-1, 16}> { y = Reshape(x, to) }")
+    assert bench(dataset) == 4
+    assert "m.onnx: output y, which is [9, 16], has no axis of 2 samples" in capfd.readouterr().err
+
+
+def test_pictures_are_not_run(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.jpg").write_bytes(bytes(288))
+    Path("d.info").write_text("0 a.jpg 6 4\n")
+    save(ROWS.format(rows="P"))
+    assert bench(Path("d.info")) == 2
+    assert "line 1: a.jpg is a picture, and how the device scales it is not known here" in capfd.readouterr().err
+
+
+def test_an_input_that_has_another_first_axis_comes_whole() -> None:
+    Path("data").mkdir()
+    np.ones((2, 3), np.float32).tofile("data/x.bin")
+    np.arange(12, dtype=np.float32).tofile("data/z.bin")
+    dataset = Path("data/d.info")
+    dataset.write_text("0 x.bin\n0 z.bin\n")
+    save("g (float[2, 3] x, float[4, 3] z) => (float[2, 4] y) { t = Transpose<perm = [1, 0]>(z) y = MatMul(x, t) }")
+    assert bench(dataset) == 0
+    assert np.fromfile("out/result/dumpOutput_device0/x_1.bin", np.float32).tolist() == [3, 12, 21, 30] * 2
+    assert verify(dataset) == 0
+
+
 def test_files_of_a_whole_batch(capfd: pytest.CaptureFixture[str]) -> None:
     Path("data").mkdir()
     rng = np.random.default_rng(0)

@@ -32,6 +32,20 @@ def with_atc(tools: Tools, name: str, *, device: dict[str, Any] | None = None, *
 
 
 @pytest.mark.parametrize("name", BOTH)
+def test_inputs_are_compared_with_the_model(tools: Tools, name: str) -> None:
+    dataset = raw_dataset(Path("data"), 2)
+    for n in range(2):  # of one size, and that is not the model's
+        Path(f"data/s{n}.bin").write_bytes(bytes(100))
+    with (
+        with_atc(tools, name).compile(onnx_file()) as model,
+        pytest.raises(UsageError, match=r"line 1: s0\.bin has 100 bytes, and input x, .* takes 288"),
+    ):
+        model.infer(dataset, Path("out"))
+    assert not Path("out").exists()
+    assert [Path(words[0]).name for words in tools.record] == ["atc"]
+
+
+@pytest.mark.parametrize("name", BOTH)
 def test_an_onnx_file_is_compiled_measured_and_run(tools: Tools, name: str) -> None:
     dataset = raw_dataset(Path("data"), 3)
     with with_atc(tools, name, device={"batch_size": 2}).compile(onnx_file()) as model:

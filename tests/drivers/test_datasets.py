@@ -64,7 +64,7 @@ def test_what_a_run_may_leave_is_what_verify_reads(name: str, tmp_path: Path) ->
         ("float[8, 3] x", "float[8, 4]", 8, (8, 16)),
         ("float[8, 3] x", "float[80, 4]", 8, (80, 160)),
         ("float[8, 3] x", "int64[M, 4]", 8, None),
-        ("float[8, 3] x", "float[7, 4]", 8, ()),
+        ("float[8, 3] x", "float[12, 4]", 8, ()),
         ("float[N, 3] x", "float[8, 4]", 8, ()),
         ("float[N, 3] x, float[7] z", "float[8, 4]", 8, ()),
         ("float[8, 3] x", "string[8, 4]", 8, None),
