@@ -23,7 +23,7 @@ from onnxfuse.verification.element_types import format_of, is_float
 from onnxfuse.verification.judgement import Tolerance
 from onnxfuse.verification.leaves import class_of
 
-__all__ = ["ETA", "RELATIVE", "TIMES", "TIMES_ALL", "Judged", "Noise", "U", "judge", "small_values"]
+__all__ = ["TIMES", "UNMEASURED", "Judged", "Noise", "U", "judge", "small_values"]
 
 U: Final = 2.0**-11
 RELATIVE: Final = 16 * U
