@@ -320,6 +320,19 @@ def test_a_failed_run_takes_its_file_along(
     assert Path("out.keep_dtype.txt").read_text() == "cut_again\n"
 
 
+def test_ctrl_c_takes_its_file_along(
+    cli: Cli, atc: Path, kept: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        assert Path("out.keep_dtype.txt").read_text() == "cut_again\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onnxfuse.drivers.atc.run", interrupted)
+    there = sorted(atc.iterdir())
+    assert cli(*kept, "--keep_dtype=keep.txt").code == 130
+    assert sorted(atc.iterdir()) == there
+
+
 def test_the_report_of_another_model(cli: Cli, atc: Path) -> None:
     save_model(Path("m.onnx"), CHAIN)
     Path("report.json").write_text(cli("apply", "m.onnx", "-o", "out.onnx", "-p", "merge-sliced", "--json").out)

@@ -9,7 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from onnxfuse.drivers.atc.model import input_shapes
 from onnxfuse.drivers.atc.options import AtcOptions
+from onnxfuse.drivers.atc.shape_grammar import DimRange, InputShape
 from onnxfuse.errors import UsageError
 
 
@@ -111,3 +113,12 @@ def test_the_layout_is_one_that_the_options_go_with(options: dict[str, Any], lay
 def test_an_output_may_be_a_path() -> None:
     options = AtcOptions.from_model(model(floats("x", [1, 3])), soc_version="Ascend310", output=Path("out/x.om"))
     assert options.output == "out/x"
+
+
+def test_a_shape_that_only_options_give() -> None:
+    bare = floats("bare", [1])
+    bare.type.tensor_type.ClearField("shape")
+    net, given = model(bare, floats("x", [None, 3])), InputShape("bare", (7, DimRange(1, 8)))
+    assert input_shapes(net, batch_size=2, given=(given, InputShape("x", (9, 9)))) == (given, InputShape("x", (2, 3)))
+    with pytest.raises(UsageError, match="--input_shape=bare:"):
+        input_shapes(net, batch_size=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -174,7 +175,9 @@ def test_customized_types_of_what_is_gone(rewritten: Path, colons: str) -> None:
     assert made.findings[1].message.startswith("pad is gone: nothing stands for it, ")
 
 
-@pytest.mark.parametrize("what", ["the one that is given", "a link to it", "another", "a folder", "a link to nothing"])
+@pytest.mark.parametrize(
+    "what", ["the one that is given", "a link to it", "another", "a folder", "a link to nothing", "a pipe"]
+)
 def test_what_is_there_is_not_written_over(rewritten: Path, what: str) -> None:
     given = "keep.txt"
     Path(given).write_text("cut\n")
@@ -183,6 +186,8 @@ def test_what_is_there_is_not_written_over(rewritten: Path, what: str) -> None:
         given = str(TO.absolute())
     elif what == "a folder":
         TO.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(TO)  # which nobody writes to
     elif what == "another":
         TO.write_text("cut_again\nact\n")
     else:

@@ -31,6 +31,7 @@ def check_shapes(flags: dict[str, str], graph: Graph) -> Shapes:
     stated = _ranges(flags[given[0]], graph) if ranged else _shapes(flags, graph, profiled=bool(given))
     if graph.unranked - set(stated):
         raise wrong("input_shape", flags.get("input_shape", ""), why="an input has no shape, in the model neither")
+    _against(stated, graph, "input_shape_range" if ranged else "input_shape")
     if ranged:
         return {**graph.inputs, **stated}
     shapes = {**graph.inputs, **stated}
@@ -68,7 +69,6 @@ def _shapes(flags: dict[str, str], graph: Graph, *, profiled: bool) -> Shapes:
         raise wrong("input_shape", text, "E10002", "it has a range")
     if era_5() and not all(shapes.values()):
         raise wrong("input_shape", text, "E10002", "an entry has no dims")
-    _against(shapes, graph, "input_shape")
     return shapes
 
 
@@ -118,7 +118,6 @@ def _ranges(text: str, graph: Graph) -> Shapes:
                 shapes[name].append(int(dim))
             else:
                 raise wrong(option, text, "E10048", f"{dim} is no size")
-    _against(shapes, graph, option)
     return shapes
 
 
