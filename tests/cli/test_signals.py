@@ -28,17 +28,6 @@ AOE: Final = ("aoe", "m.onnx", "--job-type", "1", "--batch-size", "1")
 BENCH: Final = ("bench", "m.onnx", "--backend", "benchmark", "--soc", "Ascend310P3")
 
 
-@pytest.fixture(autouse=True)
-def as_from_a_terminal() -> Iterator[None]:
-    """No signal is ignored, as SIGHUP is where somebody runs these tests with nohup: what is started would inherit that."""
-    before = {number: signal.getsignal(number) for number in SAYS}
-    for number in before:
-        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def work(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder with a model in it, and compilers that never end; temporary files lie in it too."""
