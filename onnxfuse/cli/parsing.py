@@ -13,6 +13,7 @@ __all__ = ["Parser", "nearest"]
 
 # Their values may begin with a dash, as the dim "-1" of many exports does: argparse would take it for an option.
 VALUE_OPTIONS: Final = ("--dim", "--except")
+MISSING: Final = "arguments are required"
 # Commands that hand on options to another program.
 HANDING_ON: Final = ("atc", "aoe")
 
@@ -20,12 +21,27 @@ HANDING_ON: Final = ("atc", "aoe")
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UsageError` instead of printing its usage and exiting."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads, for namespaces of a class of one's own
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Reads words, and keeps them for `error`."""
+        self._words = list(args or ())
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raises what is wrong.
 
         Raises:
             UsageError: Always.
         """
+        if MISSING in message:
+            # argparse asks for what is missing before it tells of what it does not know: often that, misspelled.
+            words, self._words = self._words, ()
+            for word in words:
+                if word.startswith("--") and word.partition("=")[0] not in {"--", *self._option_string_actions}:
+                    self.refuse(word)
         raise UsageError(f"{message} ({self.prog} --help says more)")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

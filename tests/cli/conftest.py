@@ -19,6 +19,7 @@ import pytest
 from onnxfuse.cli.main import main
 from onnxfuse.pipeline import registry
 from tests.cli.models import save, save_package
+from tests.drivers.fake_tools import save_model, set_up
 
 ROOT: Final = Path(__file__).parent.parent.parent
 COMMAND: Final = (sys.executable, "-m", "onnxfuse.cli.main")
@@ -69,6 +70,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what the stand-ins for atc and aoe record; the current one has a model."""
+    set_up(monkeypatch, tmp_path)
+    save_model(Path("m.onnx"))
+    return tmp_path
 
 
 @pytest.fixture

@@ -14,20 +14,14 @@ from onnxfuse.cli import compiling
 from onnxfuse.drivers.atc.options import AtcOptions
 from onnxfuse.errors import UsageError
 from tests.cli.conftest import Cli
-from tests.drivers.fake_tools import calls, save_model, set_up
+from tests.drivers.fake_tools import calls
 from tests.fakes.flags import FlagError, read_flags
 from tests.profile import EXAMPLES
 
+pytestmark = pytest.mark.usefixtures("tools")
+
 ATC: Final = ("atc", "m.onnx", "--soc", "Ascend310P3", "--batch-size", "1")
 AOE: Final = ("aoe", "m.onnx", "--job-type", "1", "--batch-size", "1")
-
-
-@pytest.fixture(autouse=True)
-def tools(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of what the stand-ins record; the current one has a model."""
-    set_up(monkeypatch, tmp_path)
-    save_model(Path("m.onnx"))
-    return tmp_path
 
 
 @pytest.mark.parametrize("more", [(), ("--no-check",), ("--dry-run",)])

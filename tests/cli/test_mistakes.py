@@ -209,3 +209,12 @@ def test_a_name_that_stdout_cannot_print_is_escaped(folder: Path) -> None:
     )
     assert rb"input   \u56fe\u50cf  float [N, 8]" in text
     assert rb'"name": "\u56fe\u50cf"' in json
+
+
+def test_an_option_that_is_misspelled_is_named_and_not_what_is_missing_without_it(cli: Cli, folder: Path) -> None:
+    save("neg", folder)
+    assert cli("atc", "neg.onnx", "--socc", "X").error.startswith("unknown option --socc: did you mean --soc?")
+    assert cli("aoe", "neg.onnx", "--job-typ=1").error.startswith(
+        "unknown option --job-typ=1: did you mean --job-type?"
+    )
+    assert "required: --soc" in cli("atc", "neg.onnx", "--batch-size", "1").error

@@ -1,8 +1,8 @@
 """`atc`, which compiles a model for an Ascend chip.
 
 options = AtcOptions.from_model("model.onnx", soc_version="Ascend310P3", batch_size=1)
-print(shlex.join(options.argv()))
-result = run(options, environment=sourced(Path("/usr/local/Ascend/ascend-toolkit/set_env.sh")))
+assert not options.problems()
+made = run(options, environment=sourced(Path("/usr/local/Ascend/ascend-toolkit/set_env.sh")))
 """
 
 from __future__ import annotations
